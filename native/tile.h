@@ -1,0 +1,124 @@
+/*
+ * What products and attention share: packing a matrix into panels, and multiplying panels tile by tile in registers.
+ *
+ * A panel of width W holds W rows (or columns) of a matrix for a run of k: element (k, i) at k · W + i. Positions beyond the matrix
+ * are zero. Every element of a product is one chain of fused multiply-adds in the order of k, starting from zero, wherever in a
+ * tile it falls and however many rows the tile has: that is what makes results independent of how the work is divided.
+ */
+#ifndef FULLTUNE_TILE_H
+#define FULLTUNE_TILE_H
+
+#include "vector.h"
+
+/* Rows and vectors of a tile of accumulators: as many as the registers hold. */
+#if VF_LANES == 16
+#define TILE_ROWS 12
+#elif VF_LANES == 8
+#define TILE_ROWS 6
+#elif defined(__aarch64__)
+#define TILE_ROWS 8
+#else
+#define TILE_ROWS 6
+#endif
+#define TILE_VECTORS 2
+#define TILE_COLUMNS (TILE_VECTORS * VF_LANES)
+/* Width of a panel of tile rows: a multiple of 4 for packing. */
+#define ROW_PANEL ((TILE_ROWS + 3) / 4 * 4)
+
+VF_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+VF_INLINE int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+VF_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+VF_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+#ifdef __clang__
+#define VQ_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef int32_t vq_index __attribute__((vector_size(16)));
+#define VQ_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (vq_index){i, j, k, l})
+#endif
+
+/*
+ * Packs `count` <= `width` rows of `source` (row i starts at element `first` + i · stride, k runs along it) for k = 0 … depth - 1 into a
+ * panel of `width`, a multiple of 4: a transposition, four by four. Rows `count` … width - 1 become zero.
+ */
+VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count, int64_t depth) {
+  for (int64_t k = 0; k < depth; k += 16) { /* a cache line of each row at a time */
+    const int64_t here = least(16, depth - k);
+    for (int i = 0; i < width; i += 4) {
+      float *to = panel + k * width + i;
+      const int64_t from = first + i * stride + k;
+      int64_t j = 0;
+      if (i + 4 <= count) {
+        for (; j + 4 <= here; j += 4) {
+          const vq a = vq_load_as(source, from + j, dtype), b = vq_load_as(source, from + j + stride, dtype);
+          const vq c = vq_load_as(source, from + j + 2 * stride, dtype), d = vq_load_as(source, from + j + 3 * stride, dtype);
+          const vq ab_low = VQ_SHUFFLE(a, b, 0, 4, 1, 5), ab_high = VQ_SHUFFLE(a, b, 2, 6, 3, 7);
+          const vq cd_low = VQ_SHUFFLE(c, d, 0, 4, 1, 5), cd_high = VQ_SHUFFLE(c, d, 2, 6, 3, 7);
+          *(vq_at *)(to + j * width) = VQ_SHUFFLE(ab_low, cd_low, 0, 1, 4, 5);
+          *(vq_at *)(to + (j + 1) * width) = VQ_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
+          *(vq_at *)(to + (j + 2) * width) = VQ_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+          *(vq_at *)(to + (j + 3) * width) = VQ_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
+        }
+      }
+      for (; j < here; j++) {
+        for (int r = 0; r < 4; r++) to[j * width + r] = i + r < count ? v_load_one_as(source, from + j + r * stride, dtype) : 0.0f;
+      }
+    }
+  }
+}
+
+/*
+ * Packs `count` <= `width` columns of `source` (row k starts at element `first` + k · stride, columns run along it) for k = 0 … depth - 1
+ * into a panel of `width`, a multiple of 4. Columns `count` … width - 1 become zero.
+ */
+VF_INLINE void pack_columns(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count, int64_t depth) {
+  for (int64_t k = 0; k < depth; k++) {
+    float *to = panel + k * width;
+    const int64_t from = first + k * stride;
+    if (count == width) {
+      int i = 0;
+      for (; i + VF_LANES <= width; i += VF_LANES) v_store(to + i, v_load_as(source, from + i, dtype));
+      for (; i < width; i += 4) *(vq_at *)(to + i) = vq_load_as(source, from + i, dtype);
+    } else {
+      for (int i = 0; i < width; i++) to[i] = i < count ? v_load_one_as(source, from + i, dtype) : 0.0f;
+    }
+  }
+}
+
+/*
+ * One tile: c (`rows` × `vectors` · VF_LANES, row stride `c_stride`) = or += Σ over k of a(i, k) · b(k, j), where a(i, k) is at
+ * a[i · a_row + k · a_k] and row k of b at b + k · b_stride. `rows`, `vectors`, and one of a_row and a_k are constants where it is inlined.
+ */
+VF_INLINE void tile_product(int rows, int vectors, int64_t depth, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_stride,
+                            float *c, int64_t c_stride, bool accumulate) {
+  vf sum[TILE_ROWS][TILE_VECTORS];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; j++) {
+      sum[i][j] = v_zero();
+      __builtin_prefetch(c + i * c_stride + j * VF_LANES, 1);
+    }
+  }
+  for (int64_t k = 0; k < depth; k++) {
+    vf column[TILE_VECTORS];
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; j++) column[j] = v_load(b + k * b_stride + j * VF_LANES);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+      const vf row = v_splat(a[i * a_row + k * a_k]);
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; j++) sum[i][j] = v_fma(row, column[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; j++) {
+      float *to = c + i * c_stride + j * VF_LANES;
+      v_store(to, accumulate ? v_load(to) + sum[i][j] : sum[i][j]);
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,241 @@
+/*
+ * The float vector of the target this file is compiled for, and what kernels need around it. `vf` holds VF_LANES floats
+ * (16 AVX-512, 8 AVX2, 4 SSE2 and NEON); the operators + - * / and comparisons work on it as on numbers (comparisons give 0 or -1
+ * per lane in a `vi`). Loads and stores need no alignment. Where the target has no fused multiply-add (SSE2), v_fma rounds twice.
+ */
+#ifndef FULLTUNE_VECTOR_H
+#define FULLTUNE_VECTOR_H
+
+#include <string.h>
+
+#include "fulltune.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define VF_LANES 16
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#include <immintrin.h>
+#define VF_LANES 8
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#define VF_LANES 4
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define VF_LANES 4
+#else
+#error "vector.h knows AVX-512, AVX2, SSE2 and NEON"
+#endif
+
+#define VF_INLINE static inline __attribute__((always_inline, unused))
+
+typedef float vf __attribute__((vector_size(VF_LANES * 4)));
+typedef int32_t vi __attribute__((vector_size(VF_LANES * 4)));
+typedef uint32_t vu __attribute__((vector_size(VF_LANES * 4)));
+typedef uint16_t vh __attribute__((vector_size(VF_LANES * 2)));
+/* Four floats on every target: the unit in which matrices are transposed. */
+typedef float vq __attribute__((vector_size(16)));
+
+typedef vf vf_at __attribute__((aligned(4), may_alias));
+typedef vi vi_at __attribute__((aligned(4), may_alias));
+typedef vh vh_at __attribute__((aligned(2), may_alias));
+typedef vq vq_at __attribute__((aligned(4), may_alias));
+
+/* --- arithmetic --- */
+
+#if VF_LANES == 16
+VF_INLINE vf v_splat(float x) { return (vf)_mm512_set1_ps(x); }
+VF_INLINE vi v_splat_int(int32_t x) { return (vi)_mm512_set1_epi32(x); }
+VF_INLINE vf v_fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+VF_INLINE vf v_max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+VF_INLINE vf v_min(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+VF_INLINE vf v_sqrt(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
+#elif VF_LANES == 8
+VF_INLINE vf v_splat(float x) { return (vf)_mm256_set1_ps(x); }
+VF_INLINE vi v_splat_int(int32_t x) { return (vi)_mm256_set1_epi32(x); }
+VF_INLINE vf v_fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+VF_INLINE vf v_max(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+VF_INLINE vf v_min(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+VF_INLINE vf v_sqrt(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
+#elif defined(__SSE2__)
+VF_INLINE vf v_splat(float x) { return (vf)_mm_set1_ps(x); }
+VF_INLINE vi v_splat_int(int32_t x) { return (vi)_mm_set1_epi32(x); }
+VF_INLINE vf v_fma(vf a, vf b, vf c) { return a * b + c; }
+VF_INLINE vf v_max(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
+VF_INLINE vf v_min(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
+VF_INLINE vf v_sqrt(vf a) { return (vf)_mm_sqrt_ps((__m128)a); }
+#else
+VF_INLINE vf v_splat(float x) { return (vf)vdupq_n_f32(x); }
+VF_INLINE vi v_splat_int(int32_t x) { return (vi)vdupq_n_s32(x); }
+VF_INLINE vf v_fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+VF_INLINE vf v_max(vf a, vf b) { return (vf)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
+VF_INLINE vf v_min(vf a, vf b) { return (vf)vminq_f32((float32x4_t)a, (float32x4_t)b); }
+VF_INLINE vf v_sqrt(vf a) { return (vf)vsqrtq_f32((float32x4_t)a); }
+#endif
+
+VF_INLINE vf v_zero(void) { return (vf){0}; }
+/* `yes` where the mask is -1, `no` where it is 0. */
+VF_INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+VF_INLINE vf v_abs(vf a) { return (vf)((vi)a & v_splat_int(0x7fffffff)); }
+VF_INLINE vf v_from_int(vi a) { return __builtin_convertvector(a, vf); }
+
+/* Sum and maximum of the lanes, pairwise: always in the same order. */
+VF_INLINE float v_sum(vf a) {
+  float x[VF_LANES];
+  memcpy(x, &a, sizeof a);
+  for (int n = VF_LANES / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; i++) x[i] += x[i + n];
+  }
+  return x[0];
+}
+VF_INLINE float v_largest(vf a) {
+  float x[VF_LANES];
+  memcpy(x, &a, sizeof a);
+  for (int n = VF_LANES / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; i++) x[i] = x[i + n] > x[i] ? x[i + n] : x[i];
+  }
+  return x[0];
+}
+
+/*
+ * e^x within 2 units in the last place. 0 below -86.6 (results under 2^-125), infinity where e^x overflows, NaN for NaN.
+ * x = n·ln 2 + r with |r| <= ln 2 / 2, e^r by Cephes' polynomial; 2^n in two factors, as n reaches 128.
+ */
+#define V_EXP_LOW (-86.6f)
+VF_INLINE vf v_exp_inside(vf x) {
+  const vf magic = v_splat(12582912.0f); /* 1.5 · 2^23: adding it rounds to an integer */
+  const vf shifted = v_fma(x, v_splat(1.44269504088896341f), magic);
+  const vf n = shifted - magic;
+  vf r = v_fma(n, v_splat(-0.693359375f), x);
+  r = v_fma(n, v_splat(2.12194440e-4f), r);
+  vf p = v_splat(1.9875691500e-4f);
+  p = v_fma(p, r, v_splat(1.3981999507e-3f));
+  p = v_fma(p, r, v_splat(8.3334519073e-3f));
+  p = v_fma(p, r, v_splat(4.1665795894e-2f));
+  p = v_fma(p, r, v_splat(1.6666665459e-1f));
+  p = v_fma(p, r, v_splat(5.0000001201e-1f));
+  p = v_fma(p, r * r, r) + v_splat(1.0f);
+  const vu exponent = ((vu)shifted << 23) + (vu)v_splat_int(126 << 23); /* the low bits of `shifted` are n */
+  return (p + p) * (vf)exponent;
+}
+VF_INLINE vf v_exp(vf x) {
+  const vf y = v_select(x > v_splat(88.7228394f), v_splat(__builtin_inff()), v_exp_inside(x));
+  return v_select(x < v_splat(V_EXP_LOW), v_zero(), y);
+}
+/* The same for x <= 0 (and NaN): what a softmax needs. */
+VF_INLINE vf v_exp_nonpositive(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp_inside(x)); }
+
+/* --- f32 in memory --- */
+
+VF_INLINE vf v_load(const float *p) { return *(const vf_at *)p; }
+VF_INLINE void v_store(float *p, vf x) { *(vf_at *)p = x; }
+VF_INLINE vi v_load_int(const int32_t *p) { return *(const vi_at *)p; }
+
+/* The first n lanes, 0 <= n <= VF_LANES; the others are zero, and not touched in memory. */
+VF_INLINE vf v_load_first(const float *p, int64_t n) {
+#if VF_LANES == 16
+  return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+  float x[VF_LANES] = {0};
+  memcpy(x, p, (size_t)n * 4);
+  return v_load(x);
+#endif
+}
+VF_INLINE void v_store_first(float *p, vf x, int64_t n) {
+#if VF_LANES == 16
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+#else
+  memcpy(p, &x, (size_t)n * 4);
+#endif
+}
+
+/* --- bf16 and f16: to nearest, ties to even; NaN stays NaN; f16 denormals are kept whatever the thread flushes --- */
+
+VF_INLINE vf v_from_bf16(vh bits) { return (vf)(__builtin_convertvector(bits, vu) << 16); }
+VF_INLINE vh v_to_bf16(vf x) {
+  const vu bits = (vu)x;
+  const vu rounded = bits + (vu)v_splat_int(0x7fff) + ((bits >> 16) & 1);
+  const vu quiet = bits | (vu)v_splat_int(0x400000);
+  return __builtin_convertvector((vu)v_select(x != x, (vf)quiet, (vf)rounded) >> 16, vh);
+}
+
+#if VF_LANES == 16
+VF_INLINE vf v_from_f16(vh bits) { return (vf)_mm512_cvtph_ps((__m256i)bits); }
+VF_INLINE vh v_to_f16(vf x) { return (vh)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+#elif VF_LANES == 8
+VF_INLINE vf v_from_f16(vh bits) { return (vf)_mm256_cvtph_ps((__m128i)bits); }
+VF_INLINE vh v_to_f16(vf x) { return (vh)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+#elif defined(__aarch64__)
+VF_INLINE vf v_from_f16(vh bits) { return (vf)vcvt_f32_f16((float16x4_t)bits); }
+VF_INLINE vh v_to_f16(vf x) { return (vh)vcvt_f16_f32((float32x4_t)x); }
+#else
+VF_INLINE vf v_from_f16(vh half) {
+  const vu bits = __builtin_convertvector(half, vu);
+  const vu magnitude = (bits & 0x7fff) << 13;
+  const vf denormal = v_from_int((vi)(bits & 0x3ff)) * v_splat(0x1p-24f);
+  const vu normal = magnitude + (vu)v_splat_int(112 << 23);
+  const vu special = magnitude | (vu)v_splat_int(255 << 23);
+  vf x = v_select(magnitude < (vu)v_splat_int(1 << 23), denormal, (vf)normal);
+  x = v_select(magnitude >= (vu)v_splat_int(31 << 23), (vf)special, x);
+  return (vf)((vu)x | ((bits & 0x8000) << 16));
+}
+VF_INLINE vh v_to_f16(vf x) {
+  const vu bits = (vu)x, sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+  const vu normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - (vu)v_splat_int(112 << 23)) >> 13;
+  const vu denormal = (vu)((vf)magnitude + v_splat(0.5f)) - (vu)v_splat(0.5f); /* the sum is in units of 2^-24 */
+  const vu infinite = (vu)v_splat_int(0x7c00);
+  vf y = v_select(magnitude < (vu)v_splat_int(113 << 23), (vf)denormal, (vf)normal);
+  y = v_select((vi)(magnitude >= (vu)v_splat_int(143 << 23)), (vf)infinite, y);
+  y = v_select(x != x, (vf)(infinite | 0x200), y);
+  return __builtin_convertvector((vu)y | sign, vh);
+}
+#endif
+
+/*
+ * Element `index` and the VF_LANES - 1 after it, of an array of dtype FT_F32, FT_BF16 or FT_F16. Written for a dtype that is a
+ * constant where the call is inlined; then nothing is decided at run time.
+ */
+VF_INLINE vf v_load_as(const void *array, int64_t index, int dtype) {
+  if (dtype == FT_F32) return v_load((const float *)array + index);
+  const vh bits = *(const vh_at *)((const uint16_t *)array + index);
+  return dtype == FT_BF16 ? v_from_bf16(bits) : v_from_f16(bits);
+}
+VF_INLINE void v_store_as(void *array, int64_t index, int dtype, vf x) {
+  if (dtype == FT_F32) {
+    v_store((float *)array + index, x);
+  } else {
+    *(vh_at *)((uint16_t *)array + index) = dtype == FT_BF16 ? v_to_bf16(x) : v_to_f16(x);
+  }
+}
+/* The same for the first n lanes only; the others are read as zero. */
+VF_INLINE vf v_load_first_as(const void *array, int64_t index, int dtype, int64_t n) {
+  if (dtype == FT_F32) return v_load_first((const float *)array + index, n);
+  vh bits = {0};
+  memcpy(&bits, (const uint16_t *)array + index, (size_t)n * 2);
+  return dtype == FT_BF16 ? v_from_bf16(bits) : v_from_f16(bits);
+}
+VF_INLINE void v_store_first_as(void *array, int64_t index, int dtype, vf x, int64_t n) {
+  if (dtype == FT_F32) {
+    v_store_first((float *)array + index, x, n);
+  } else {
+    const vh bits = dtype == FT_BF16 ? v_to_bf16(x) : v_to_f16(x);
+    memcpy((uint16_t *)array + index, &bits, (size_t)n * 2);
+  }
+}
+/* One element. */
+VF_INLINE float v_load_one_as(const void *array, int64_t index, int dtype) { return v_load_first_as(array, index, dtype, 1)[0]; }
+
+/* Four elements. */
+VF_INLINE vq vq_load_as(const void *array, int64_t index, int dtype) {
+  if (dtype == FT_F32) return *(const vq_at *)((const float *)array + index);
+  const uint16_t *p = (const uint16_t *)array + index;
+#if defined(__F16C__)
+  const __m128i bits = _mm_loadl_epi64((const __m128i *)p);
+  if (dtype == FT_F16) return (vq)_mm_cvtph_ps(bits);
+  return (vq)_mm_slli_epi32(_mm_cvtepu16_epi32(bits), 16);
+#else
+  const vf x = v_load_as(p, 0, dtype); /* four lanes here */
+  return (vq)x;
+#endif
+}
+
+#endif

@@ -1,0 +1,172 @@
+/**
+ * The spine: from a model and a training plan to programs over one arena. Nothing else builds programs.
+ *
+ *   models/ ─ forward graph + loss
+ *     │ techniques: batch    shapes of a micro-step
+ *     │ techniques: forward  rewrite it before backward exists
+ *     │ appendBackward
+ *     │ techniques: update   appendUpdate with the optimizer's rule
+ *     │ techniques: step     rewrite the whole step
+ *     │ passes               common subexpressions, dead code, in place
+ *     │ planMemory           live ranges → offsets, checked
+ *     ▼ lower                instructions
+ */
+
+import type { DeviceSpec } from '../devices/device.ts';
+import type { Program } from '../devices/program.ts';
+import { GraphBuilder } from '../graph/builder.ts';
+import type { Graph, ValueId } from '../graph/graph.ts';
+import { verifyGraph } from '../graph/verify.ts';
+import { planMemory, type MemoryPlan } from '../memory/memory-plan.ts';
+import { buildForward } from '../models/index.ts';
+import type { ModelConfig } from '../models/model-config.ts';
+import { shapeRules } from '../ops/index.ts';
+import type { TrainingPlan } from '../run/training-plan.ts';
+import { TECHNIQUES } from '../techniques/index.ts';
+import type { BatchShape } from '../techniques/technique.ts';
+import type { UpdateRule } from '../optimizers/update-rule.ts';
+import { appendBackward, gradientName, type GradientMode } from './backward.ts';
+import { lower } from './lower.ts';
+import { shareCommonSubexpressions } from './passes/common-subexpressions.ts';
+import { removeDeadCode } from './passes/dead-code.ts';
+import { reuseInPlace } from './passes/in-place.ts';
+import { appendUpdate } from './update.ts';
+
+/**
+ * The programs of a training run. `fused` is forward, backward and update in one, when an update is a single micro-batch of one
+ * length; otherwise `micro` has, per row length, a micro-step that starts the gradients and one that continues them, and `update`
+ * finishes. `none` when only evaluating.
+ */
+export type StepPrograms =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'fused'; readonly step: Program }
+  | { readonly kind: 'accumulating'; readonly micro: ReadonlyMap<number, { readonly first: Program; readonly next: Program }>; readonly update: Program };
+
+export interface CompiledRun {
+  readonly steps: StepPrograms;
+  readonly evaluate: ReadonlyMap<number, Program>;
+  readonly memory: MemoryPlan;
+  /** Contents of the constants, by name. */
+  readonly constants: ReadonlyMap<string, readonly number[]>;
+}
+
+export interface CompileOptions {
+  readonly model: ModelConfig;
+  readonly plan: TrainingPlan;
+  readonly device: DeviceSpec;
+  /** Programs to make: `train` with `evaluate`, or `evaluate` alone. */
+  readonly purpose: 'train' | 'evaluate';
+}
+
+/** Compiles a training run (or an evaluation) at the shapes and with the techniques of `plan`. */
+export function compile(options: CompileOptions): CompiledRun {
+  const { plan, device } = options;
+  const batch = TECHNIQUES.reduce<BatchShape>((shape, technique) => technique.shape(plan, shape), { microBatchSize: 1, rowLengths: [] });
+  const fused = plan.batch.accumulationSteps === 1 && batch.rowLengths.length === 1;
+
+  const graphs: Record<string, Graph> = {};
+  if (options.purpose === 'train') {
+    for (const length of batch.rowLengths) {
+      if (fused) graphs['step'] = microStep(options, batch.microBatchSize, length, 'whole');
+      else {
+        graphs[`micro-step ${length} first`] = microStep(options, batch.microBatchSize, length, 'first');
+        graphs[`micro-step ${length} next`] = microStep(options, batch.microBatchSize, length, 'next');
+      }
+    }
+    if (!fused) graphs['update'] = updateOnly(options, Object.values(graphs)[0]!);
+  }
+  for (const length of batch.rowLengths) graphs[`evaluate ${length}`] = evaluation(options, batch.microBatchSize, length);
+
+  const memory = planMemory(graphs, device);
+  const programs = new Map(memory.programs.map((program) => [program.name, lower(program, memory)]));
+  const program = (name: string): Program => programs.get(name)!;
+  return {
+    steps: stepPrograms(),
+    evaluate: new Map(batch.rowLengths.map((length) => [length, program(`evaluate ${length}`)])),
+    memory,
+    constants: constantsOf(Object.values(graphs)),
+  };
+
+  function stepPrograms(): StepPrograms {
+    if (options.purpose === 'evaluate') return { kind: 'none' };
+    if (fused) return { kind: 'fused', step: program('step') };
+    const micro = batch.rowLengths.map((length) => [length, { first: program(`micro-step ${length} first`), next: program(`micro-step ${length} next`) }] as const);
+    return { kind: 'accumulating', micro: new Map(micro), update: program('update') };
+  }
+}
+
+/** Forward and backward of one micro-batch; in mode `whole` the update too. */
+function microStep({ model, plan }: CompileOptions, rows: number, length: number, mode: GradientMode): Graph {
+  const builder = new GraphBuilder(shapeRules);
+  const forward = TECHNIQUES.reduce(
+    (graph, technique) => technique.rewriteForward(plan, graph),
+    { builder, loss: buildForward(builder, model, { rows, length }).rowLoss },
+  );
+  const gradients = appendBackward(builder, forward.loss, trainedParameters(builder, plan), mode);
+  if (mode === 'whole') {
+    appendUpdate(builder, gradients.map(({ parameter, uses }) => ({ parameter, gradient: uses[0]! })), updateRule(plan), plan.maxGradNorm);
+  }
+  return finish(plan, builder);
+}
+
+/** The update over gradients that micro-steps like `micro` have summed up. */
+function updateOnly({ plan }: CompileOptions, micro: Graph): Graph {
+  const builder = new GraphBuilder(shapeRules);
+  builder.phase = 'update';
+  const gradients = micro.values.filter((value) => value.storage === 'gradient' && value.persistent);
+  const byName = new Map(gradients.map((value) => [value.name, value]));
+  const trained = micro.values
+    .filter((value) => value.storage === 'parameter' && byName.has(gradientName(value.name, 0)))
+    .map((value) => {
+      const parameter = builder.within(value.scope, 'update', () => builder.parameter(value.name, value.dtype, ...value.shape));
+      const uses: ValueId[] = [];
+      for (let use = byName.get(gradientName(value.name, 0)); use !== undefined; use = byName.get(gradientName(value.name, uses.length))) {
+        uses.push(builder.persistent(use.name, 'gradient', use));
+      }
+      const gradient = builder.within(value.scope, 'update', () => uses.reduce((sum, use) => addInto(builder, sum, use)));
+      return { parameter, gradient };
+    });
+  appendUpdate(builder, trained, updateRule(plan), plan.maxGradNorm);
+  return finish(plan, builder);
+}
+
+/** The sum of two uses, in the bytes of the first: these are summed up anew in the next update. */
+function addInto(builder: GraphBuilder, sum: ValueId, use: ValueId): ValueId {
+  return builder.node('add', [sum, use], {}, { overwrites: [{ output: 0, input: 0 }] })[0]!;
+}
+
+function evaluation({ model, plan }: CompileOptions, rows: number, length: number): Graph {
+  const builder = new GraphBuilder(shapeRules);
+  TECHNIQUES.reduce((graph, technique) => technique.rewriteForward(plan, graph), { builder, loss: buildForward(builder, model, { rows, length }).rowLoss });
+  return finish(plan, builder);
+}
+
+function finish(plan: TrainingPlan, builder: GraphBuilder): Graph {
+  const step = TECHNIQUES.reduce((graph, technique) => technique.rewriteStep(plan, graph), builder.finish());
+  return optimise(step);
+}
+
+/** The generic passes; none knows a technique. */
+export function optimise(graph: Graph): Graph {
+  const optimised = reuseInPlace(removeDeadCode(shareCommonSubexpressions(graph)));
+  verifyGraph(optimised, shapeRules);
+  return optimised;
+}
+
+function trainedParameters(builder: GraphBuilder, plan: TrainingPlan): readonly ValueId[] {
+  const frozen = new Set(plan.frozen);
+  const graph = builder.finish();
+  return graph.inputs.filter((id) => graph.values[id]!.storage === 'parameter' && !frozen.has(graph.values[id]!.name));
+}
+
+function updateRule(plan: TrainingPlan): UpdateRule {
+  for (const technique of TECHNIQUES) {
+    const rule = technique.rule(plan);
+    if (rule !== undefined) return rule;
+  }
+  throw new Error('no technique gives an update rule');
+}
+
+export function constantsOf(graphs: readonly Graph[]): ReadonlyMap<string, readonly number[]> {
+  return new Map(graphs.flatMap((graph) => Object.entries(graph.constants).map(([id, data]) => [graph.values[Number(id)]!.name, data] as const)));
+}

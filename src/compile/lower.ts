@@ -1,0 +1,46 @@
+/** From a graph and its memory plan to a program: names become offsets. */
+
+import type { Graph, Node, ValueId } from '../graph/graph.ts';
+import type { Instruction, Operand, Program } from '../devices/program.ts';
+import { offsetOf, type MemoryPlan, type ProgramMemory } from '../memory/memory-plan.ts';
+
+export function lower(memory: ProgramMemory, plan: MemoryPlan): Program {
+  const { graph, liveness, placement } = memory;
+  const operand = (id: ValueId): Operand => {
+    const value = graph.values[id]!;
+    return { dtype: value.dtype, shape: value.shape, offset: offsetOf(plan, memory, value) };
+  };
+  const instructions = graph.nodes.map((node, position): Instruction => {
+    const scratch = liveness.scratchOf.get(position);
+    return {
+      op: node.op,
+      inputs: node.inputs.map(operand),
+      outputs: node.outputs.map(operand),
+      attrs: node.attrs,
+      workspace: scratch === undefined ? { offset: 0, bytes: 0 } : { offset: plan.persistentBytes + placement.offsets[scratch]!, bytes: liveness.ranges[scratch]!.bytes },
+      phase: node.phase,
+      scope: node.scope,
+    };
+  });
+  const inputs = graph.inputs.filter((id) => graph.values[id]!.storage === 'input').map((id) => [graph.values[id]!.name, operand(id)] as const);
+  const outputs = Object.entries(graph.outputs).map(([name, id]) => [name, operand(id)] as const);
+  return {
+    name: memory.name,
+    instructions,
+    arenaBytes: plan.arenaBytes,
+    inputs: Object.fromEntries(inputs),
+    outputs: Object.fromEntries(outputs),
+    commitIndex: commitIndex(graph),
+  };
+}
+
+/** The first node that changes what outlives the run, gradients aside: they are started anew when an update is abandoned. */
+function commitIndex(graph: Graph): number {
+  const commits = (node: Node): boolean =>
+    node.overwrites.some(({ output }) => {
+      const value = graph.values[node.outputs[output]!]!;
+      return value.persistent && value.storage !== 'gradient';
+    });
+  const index = graph.nodes.findIndex(commits);
+  return index === -1 ? graph.nodes.length : index;
+}

@@ -1,0 +1,172 @@
+/**
+ * A model folder's tokenizer: tokenizer.json by @huggingface/tokenizers, tokenizer_config.json for the names of special tokens and the chat
+ * template. Loading a large vocabulary takes a second and some 100 MB: the trainer leaves it to the child process of `prepareData`.
+ */
+
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { FulltuneError } from '../base/errors.ts';
+import { DecodeStream } from './decode-stream.ts';
+import { encodeLong } from './encode-long.ts';
+import { bytesOfToken, tokenReading } from './token-bytes.ts';
+import type { TokenReading } from './token-bytes.ts';
+
+export interface TextTokenizer {
+  /** Token ids; `addSpecialTokens` applies the tokenizer's own post-processor (BOS for Llama, nothing for GPT-2 and Qwen). */
+  encode(text: string, options: { readonly addSpecialTokens: boolean }): number[];
+  /** Special tokens are shown unless `skipSpecialTokens`. */
+  decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
+  /** Special tokens give no text. */
+  decodeStream(): DecodeStream;
+  /** UTF-8 bytes of a token, or undefined when the vocabulary has no such reading. */
+  tokenBytes(id: number): Uint8Array | undefined;
+  idOf(token: string): number | undefined;
+  /** Added to the vocabulary as a whole, such as `<|im_end|>`. */
+  isAdded(id: number): boolean;
+  readonly reading: TokenReading;
+  readonly bosId: number | undefined;
+  readonly eosId: number | undefined;
+  /** `bos_token`, `eos_token`, `pad_token` … as chat templates name them. */
+  readonly specialTokens: Readonly<Record<string, string>>;
+  /** The model's own template, `default` if it has several. */
+  readonly chatTemplate: string | undefined;
+  /** Largest id + 1. */
+  readonly size: number;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Errors: E_FILE when tokenizer.json is missing or cannot be used. */
+export function openTokenizer(modelDirectory: string): TextTokenizer {
+  const tokenizerPath = join(modelDirectory, 'tokenizer.json');
+  if (!existsSync(tokenizerPath)) {
+    throw new FulltuneError('E_FILE', 'the model folder has no tokenizer.json', {
+      where: modelDirectory,
+      remedy: "Save it in the fast format: AutoTokenizer.from_pretrained(…).save_pretrained(…) in transformers writes tokenizer.json.",
+    });
+  }
+  const tokenizerJson = readJson(tokenizerPath);
+  const config = readOptionalJson(join(modelDirectory, 'tokenizer_config.json'));
+  let tokenizer: Tokenizer;
+  try {
+    tokenizer = new Tokenizer(tokenizerJson, config);
+  } catch (cause) {
+    throw new FulltuneError('E_FILE', `this tokenizer cannot be used: ${messageOf(cause)}`, { where: tokenizerPath, cause });
+  }
+
+  const specialTokens = readSpecialTokens(modelDirectory, config);
+  const reading = tokenReading(tokenizerJson);
+  const added = tokenizer.get_added_tokens_decoder();
+  const cleanUp = config['clean_up_tokenization_spaces'] === true;
+  const idOf = (token: string): number | undefined => tokenizer.token_to_id(token);
+  const bytes = new Map<number, Uint8Array | undefined>();
+  const size = vocabularySize(tokenizer, added.keys());
+
+  const encodeWhole = (text: string, addSpecialTokens: boolean): number[] => {
+    const { ids } = tokenizer.encode(text, { add_special_tokens: addSpecialTokens });
+    if (ids.some((id) => id === undefined)) {
+      throw new FulltuneError('E_DATA', 'the tokenizer has no token for a part of the text and no unknown token', { where: tokenizerPath });
+    }
+    return ids;
+  };
+  const decode = (ids: ArrayLike<number>, skipSpecialTokens: boolean): string => {
+    const list = Array.from(ids).filter((id) => tokenizer.id_to_token(id) !== undefined);
+    return list.length === 0 ? '' : tokenizer.decode(list, { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: cleanUp });
+  };
+
+  return {
+    encode: (text, { addSpecialTokens }) => encodeLong(text, addSpecialTokens, reading, encodeWhole),
+    decode: (ids, options = {}) => decode(ids, options.skipSpecialTokens ?? false),
+    decodeStream: () => new DecodeStream((ids) => decode(ids, true)),
+    tokenBytes: (id) => {
+      if (!bytes.has(id)) {
+        const token = tokenizer.id_to_token(id);
+        bytes.set(id, token === undefined ? undefined : bytesOfToken(token, added.has(id), reading));
+      }
+      return bytes.get(id);
+    },
+    idOf,
+    isAdded: (id) => added.has(id),
+    reading,
+    bosId: specialId('bos', specialTokens, idOf, modelDirectory),
+    eosId: specialId('eos', specialTokens, idOf, modelDirectory),
+    specialTokens,
+    chatTemplate: readChatTemplate(modelDirectory, config),
+    size,
+  };
+}
+
+function vocabularySize(tokenizer: Tokenizer, addedIds: Iterable<number>): number {
+  let size = 0;
+  for (const id of tokenizer.get_vocab().values()) size = Math.max(size, id + 1);
+  for (const id of addedIds) size = Math.max(size, id + 1);
+  return size;
+}
+
+/** tokenizer_config.json, then special_tokens_map.json; a token is a string or an object with `content`. */
+function readSpecialTokens(modelDirectory: string, config: Json): Readonly<Record<string, string>> {
+  const map = readOptionalJson(join(modelDirectory, 'special_tokens_map.json'));
+  const found: Record<string, string> = {};
+  for (const name of ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token', 'mask_token']) {
+    const value = tokenText(config[name]) ?? tokenText(map[name]);
+    if (value !== undefined) found[name] = value;
+  }
+  return found;
+}
+
+function tokenText(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'object' && value !== null && 'content' in value && typeof value.content === 'string') return value.content;
+  return undefined;
+}
+
+/** By tokenizer_config.json's token, else by config.json's and generation_config.json's id (the first of several). */
+function specialId(
+  name: 'bos' | 'eos', specialTokens: Readonly<Record<string, string>>, idOf: (token: string) => number | undefined, modelDirectory: string,
+): number | undefined {
+  const token = specialTokens[`${name}_token`];
+  const id = token === undefined ? undefined : idOf(token);
+  if (id !== undefined) return id;
+  for (const file of ['config.json', 'generation_config.json']) {
+    const value = readOptionalJson(join(modelDirectory, file))[`${name}_token_id`];
+    const first: unknown = Array.isArray(value) ? value[0] : value;
+    if (typeof first === 'number' && Number.isInteger(first) && first >= 0) return first;
+  }
+  return undefined;
+}
+
+/** chat_template.jinja beside the tokenizer wins over tokenizer_config.json's `chat_template` (a string, or a list of named ones). */
+function readChatTemplate(modelDirectory: string, config: Json): string | undefined {
+  const file = join(modelDirectory, 'chat_template.jinja');
+  if (existsSync(file)) return readFileSync(file, 'utf8');
+  const value = config['chat_template'];
+  if (typeof value === 'string') return value;
+  if (Array.isArray(value)) {
+    const named = value as readonly { readonly name?: unknown; readonly template?: unknown }[];
+    const chosen = named.find((entry) => entry.name === 'default') ?? named[0];
+    if (typeof chosen?.template === 'string') return chosen.template;
+  }
+  return undefined;
+}
+
+function readOptionalJson(path: string): Json {
+  return existsSync(path) ? readJson(path) : {};
+}
+
+function readJson(path: string): Json {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new FulltuneError('E_FILE', `not valid JSON: ${messageOf(cause)}`, { where: path, cause });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FulltuneError('E_FILE', 'a JSON object is expected here', { where: path });
+  }
+  return value as Json;
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,0 +1,100 @@
+/** An arena of the cpu device, and programs bound to it: the thin TypeScript side of native/binding.c. */
+
+import { FulltuneError } from '../../base/errors.ts';
+import { dtypeBytes, isFloat, type DType } from '../../graph/dtype.ts';
+import type { Arena, Device, LoadedProgram, RunStatus } from '../device.ts';
+import type { Program } from '../program.ts';
+import { encodeProgram } from './encode.ts';
+import { DTYPE_NUMBERS, fromNative, type ArenaHandle, type NativeModule, type ProgramHandle } from './native.ts';
+
+/** An arena that was dropped without `free()` gives its memory back when it is collected. */
+const forgotten = new FinalizationRegistry<() => void>((release) => release());
+
+interface ArenaContext {
+  readonly bytes: number;
+  /** Kept reachable, so that the device's threads live as long as its arenas. */
+  readonly device: Device;
+}
+
+export function createCpuArena(native: NativeModule, handle: ArenaHandle, context: ArenaContext): Arena {
+  const arena: Arena = {
+    bytes: context.bytes,
+    read(offset, length) {
+      const to = new Uint8Array(length);
+      native.read(handle, offset, to);
+      return to;
+    },
+    write: (offset, bytes) => native.write(handle, offset, bytes),
+    writeConverted(offset, to, bytes, from) {
+      expectFloats(to, from);
+      native.writeConverted(handle, offset, DTYPE_NUMBERS[to], bytes, DTYPE_NUMBERS[from]);
+    },
+    readConverted(offset, from, count, to) {
+      expectFloats(to, from);
+      const bytes = new Uint8Array(count * dtypeBytes(to));
+      native.readConverted(handle, offset, DTYPE_NUMBERS[from], bytes, DTYPE_NUMBERS[to]);
+      return bytes;
+    },
+    fill: (offset, length, byte) => native.fill(handle, offset, length, byte),
+    load: (program) => loadProgram(native, handle, program, arena, context),
+    free() {
+      native.freeArena(handle);
+      forgotten.unregister(arena);
+    },
+  };
+  forgotten.register(arena, () => native.freeArena(handle), arena);
+  return arena;
+}
+
+function expectFloats(to: DType, from: DType): void {
+  if (!isFloat(to) || !isFloat(from)) throw new TypeError(`no conversion from ${from} to ${to}`);
+}
+
+/** `arena` and the device in `context` stay reachable through the closures of the result. */
+function loadProgram(native: NativeModule, arenaHandle: ArenaHandle, program: Program, arena: Arena, context: ArenaContext): LoadedProgram {
+  let handle: ProgramHandle;
+  try {
+    const { code, opNames } = encodeProgram(program, native.signatures());
+    handle = native.load(arenaHandle, code, opNames);
+  } catch (error) {
+    throw inProgram(fromNative(error), program, context);
+  }
+  const loaded: LoadedProgram = {
+    program,
+    async run({ signal } = {}): Promise<RunStatus> {
+      if (signal?.aborted === true) return { completed: false, milliseconds: 0 };
+      const running = native.run(handle);
+      const cancel = (): void => void native.cancel(handle);
+      signal?.addEventListener('abort', cancel, { once: true });
+      try {
+        return await running;
+      } finally {
+        signal?.removeEventListener('abort', cancel);
+        keepAlive(arena);
+      }
+    },
+    timings() {
+      const milliseconds = new Float64Array(program.instructions.length);
+      native.timings(handle, milliseconds);
+      keepAlive(arena);
+      return milliseconds;
+    },
+  };
+  return loaded;
+}
+
+/** A use that no optimiser may drop: what it is given is not collected before. */
+function keepAlive(value: object): void {
+  if (typeof value !== 'object') throw new TypeError('not an object');
+}
+
+/** Adds the program, instruction and thread count to a complaint of the native side. */
+function inProgram(error: unknown, program: Program, context: ArenaContext): unknown {
+  if (!(error instanceof FulltuneError) || error.where !== undefined) return error;
+  const index = /^instruction (\d+)/.exec(error.message)?.[1];
+  const scope = index === undefined ? undefined : program.instructions[Number(index)]?.scope;
+  return new FulltuneError(error.code, error.message, {
+    where: `program '${program.name}' on ${context.device.description}${scope === undefined || scope === '' ? '' : `, ${scope}`}`,
+    ...(error.cause === undefined ? {} : { cause: error.cause }),
+  });
+}

@@ -1,0 +1,62 @@
+/**
+ * The contract of a device, whole. A device knows ops by name, executes programs over one arena, and knows nothing of models,
+ * techniques or planning. Implementations: `cpu` (C kernels), `reference` (defines every op, slow), `null` (no memory, no work).
+ */
+
+import type { Attrs } from '../graph/graph.ts';
+import type { TensorType } from '../graph/shape.ts';
+import type { DType } from '../graph/dtype.ts';
+import type { Operand, Program } from './program.ts';
+
+/** What decides scratch sizes without a device at hand, so that a plan made elsewhere is the plan that runs. */
+export interface DeviceSpec {
+  readonly name: string;
+  readonly threads: number;
+  /** Every offset is a multiple of this. */
+  readonly alignment: number;
+  /** Scratch bytes that the op's kernel needs for these types. */
+  workspaceBytes(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number;
+}
+
+export interface RunStatus {
+  /** False when cancelled before the program's commitIndex: parameters and state are as before. */
+  readonly completed: boolean;
+  readonly milliseconds: number;
+}
+
+/** A program bound to an arena. */
+export interface LoadedProgram {
+  readonly program: Program;
+  /** Runs it once, off the main thread. One run at a time per arena. Resolves also when cancelled. */
+  run(options?: { readonly signal?: AbortSignal }): Promise<RunStatus>;
+  /** Milliseconds per instruction of the last run. */
+  timings(): Float64Array;
+}
+
+/** One block of memory in which every value of a run lives. */
+export interface Arena {
+  readonly bytes: number;
+  /** Copies out `length` bytes from `offset`. */
+  read(offset: number, length: number): Uint8Array;
+  write(offset: number, bytes: Uint8Array): void;
+  /** Writes elements of another float type, converting on the way (nearest, ties to even). */
+  writeConverted(offset: number, to: DType, bytes: Uint8Array, from: DType): void;
+  /** Reads `count` elements stored as `from` at `offset`, converted to `to`. */
+  readConverted(offset: number, from: DType, count: number, to: DType): Uint8Array;
+  fill(offset: number, length: number, byte: number): void;
+  load(program: Program): LoadedProgram;
+  /** Gives the memory back. Nothing of this arena may be used afterwards. */
+  free(): void;
+}
+
+export interface Device extends DeviceSpec {
+  /** One line for people: `cpu (avx512, 2 threads)`. */
+  readonly description: string;
+  /** Reserves and prefaults the memory; throws E_BUDGET when the machine has less. */
+  allocate(bytes: number): Promise<Arena>;
+  /** Measured f32 multiply-add rate of all threads, FLOPs per second, registers only. About 50 ms. */
+  measurePeak(): Promise<number>;
+}
+
+/** Reads a whole operand as f64 numbers. */
+export type ReadOperand = (operand: Operand) => Float64Array;

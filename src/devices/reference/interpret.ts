@@ -1,0 +1,42 @@
+/** Runs a graph node by node in f64 by the ops' definitions, without rounding, arena or program: what everything else is compared with. */
+
+import type { Graph, ValueId } from '../../graph/graph.ts';
+import { elementCount, formatType } from '../../graph/shape.ts';
+import { opOf } from '../../ops/index.ts';
+
+/** Elements by value name. */
+export type NamedArrays = Readonly<Record<string, Float64Array>>;
+
+/**
+ * The outputs of `graph` by name, for graph inputs by name (constants bring their own). With `all`, every value by its unique name.
+ * Throws when an input is missing or of another size.
+ */
+export function interpret(graph: Graph, inputs: NamedArrays, options: { readonly all?: boolean } = {}): Record<string, Float64Array> {
+  const held = new Map<ValueId, Float64Array>();
+  const get = (id: ValueId): Float64Array => {
+    const array = held.get(id);
+    if (array === undefined) throw new RangeError(`value %${id} '${graph.values[id]?.name}' has no elements`);
+    return array;
+  };
+  for (const id of graph.inputs) {
+    const value = graph.values[id];
+    if (value === undefined) throw new RangeError(`input %${id} is not in the graph`);
+    const constant = graph.constants[id];
+    const array = inputs[value.name] ?? (constant === undefined ? undefined : Float64Array.from(constant));
+    if (array === undefined) throw new RangeError(`input '${value.name}' is missing`);
+    if (array.length !== elementCount(value.shape)) throw new RangeError(`input '${value.name}' has ${array.length} elements for ${formatType(value)}`);
+    held.set(id, array);
+  }
+  for (const node of graph.nodes) {
+    const types = (ids: readonly ValueId[]) => ids.flatMap((id) => graph.values[id] ?? []);
+    const results = opOf(node.op).reference(node.inputs.map(get), node.attrs, types(node.inputs), types(node.outputs));
+    results.forEach((array, index) => {
+      const id = node.outputs[index];
+      if (id !== undefined) held.set(id, array);
+    });
+  }
+  const named = options.all === true
+    ? [...held].map(([id, array]) => [graph.values[id]?.name ?? `%${id}`, array] as const)
+    : Object.entries(graph.outputs).map(([name, id]) => [name, get(id)] as const);
+  return Object.fromEntries(named);
+}

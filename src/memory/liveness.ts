@@ -1,0 +1,98 @@
+/**
+ * Live ranges: for each block of bytes, the schedule positions from its first write to its last use. Values that overwrite one another
+ * share one block, whose range covers them all.
+ */
+
+import type { Graph, Node, ValueId } from '../graph/graph.ts';
+import { byteCount } from '../graph/shape.ts';
+import type { StorageClass } from '../run/storage-class.ts';
+
+/** A block of bytes that needs a place. Positions count nodes; a block is live from `birth` to `death`, both included. */
+export interface LiveRange {
+  /** The first value in these bytes; for scratch, a name of its own. */
+  readonly name: string;
+  readonly scope: string;
+  readonly bytes: number;
+  readonly storage: StorageClass;
+  readonly birth: number;
+  readonly death: number;
+}
+
+export interface Liveness {
+  /** Transient blocks only: persistent values live always and elsewhere. */
+  readonly ranges: readonly LiveRange[];
+  /** Index into `ranges` of each transient value, by value id. */
+  readonly rangeOf: ReadonlyMap<ValueId, number>;
+  /** Index into `ranges` of each node's scratch, by node position. */
+  readonly scratchOf: ReadonlyMap<number, number>;
+  /** Persistent values: the value that first holds the bytes, by value id. */
+  readonly persistentRoot: ReadonlyMap<ValueId, ValueId>;
+}
+
+/** For each value, the value whose bytes it took over first: the end of its chain of overwrites. */
+export function rootsOf(graph: Graph): readonly ValueId[] {
+  const root = graph.values.map((value) => value.id);
+  for (const node of graph.nodes) {
+    for (const { output, input } of node.overwrites) root[node.outputs[output]!] = root[node.inputs[input]!]!;
+  }
+  return root;
+}
+
+/** Live ranges of `graph` with the given scratch per node. Inputs live from the start, outputs to the end. */
+export function liveness(graph: Graph, workspaceBytes: (node: Node) => number): Liveness {
+  const root = rootsOf(graph);
+  const last = graph.nodes.length;
+  const birth = new Map<ValueId, number>();
+  const death = new Map<ValueId, number>();
+  const spansBackward = new Set<ValueId>();
+  const bornForward = new Set<ValueId>();
+  const touch = (id: ValueId, position: number): void => {
+    const block = root[id]!;
+    if (!birth.has(block)) birth.set(block, position);
+    death.set(block, position);
+  };
+  for (const id of graph.inputs) touch(id, 0);
+  graph.nodes.forEach((node, position) => {
+    for (const id of node.inputs) {
+      touch(id, position);
+      if (node.phase !== 'forward' && bornForward.has(id)) spansBackward.add(root[id]!);
+    }
+    for (const id of node.outputs) {
+      touch(id, position);
+      if (node.phase === 'forward') bornForward.add(id);
+    }
+  });
+  for (const id of Object.values(graph.outputs)) touch(id, last);
+
+  const ranges: LiveRange[] = [];
+  const rangeOf = new Map<ValueId, number>();
+  const persistentRoot = new Map<ValueId, ValueId>();
+  const blockRange = new Map<ValueId, number>();
+  for (const value of graph.values) {
+    const block = root[value.id]!;
+    const first = graph.values[block]!;
+    if (first.persistent) {
+      persistentRoot.set(value.id, block);
+      continue;
+    }
+    const from = birth.get(block);
+    const to = death.get(block);
+    if (from === undefined || to === undefined) continue; // made and used by nothing: removed nodes
+    let index = blockRange.get(block);
+    if (index === undefined) {
+      index = ranges.length;
+      blockRange.set(block, index);
+      const storage = first.storage === 'activation' && !spansBackward.has(block) ? 'workspace' : first.storage;
+      ranges.push({ name: first.name, scope: first.scope, bytes: byteCount(first), storage, birth: from, death: to });
+    }
+    rangeOf.set(value.id, index);
+  }
+  const scratchOf = new Map<number, number>();
+  graph.nodes.forEach((node, position) => {
+    const bytes = workspaceBytes(node);
+    if (bytes === 0) return;
+    scratchOf.set(position, ranges.length);
+    ranges.push({ name: `scratch of ${node.op}`, scope: node.scope, bytes, storage: 'workspace', birth: position, death: position });
+  });
+  return { ranges, rangeOf, scratchOf, persistentRoot };
+}

@@ -1,0 +1,99 @@
+/**
+ * The memory plan of a run: persistent values once at the bottom of the arena, the transient values of each program above them. All
+ * programs share the transient region, since only one runs at a time.
+ */
+
+import { alignUp } from '../base/bytes.ts';
+import type { Attrs, Graph, Node, Value } from '../graph/graph.ts';
+import { byteCount, formatType, sameShape, type TensorType } from '../graph/shape.ts';
+import { placeRanges, peakLive, type Placement } from './arena.ts';
+import { checkPlacement } from './check.ts';
+import { liveness, type Liveness } from './liveness.ts';
+
+/** What the planner must know of a device: no device is needed to plan for it. */
+export interface MemoryRules {
+  readonly alignment: number;
+  workspaceBytes(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number;
+}
+
+export interface PersistentBlock {
+  readonly value: Value;
+  readonly offset: number;
+}
+
+export interface ProgramMemory {
+  readonly name: string;
+  readonly graph: Graph;
+  readonly liveness: Liveness;
+  readonly placement: Placement;
+  /** Most transient bytes live at once, and the node at which. */
+  readonly peakLiveBytes: number;
+  readonly peakPosition: number;
+}
+
+export interface MemoryPlan {
+  readonly alignment: number;
+  readonly persistent: ReadonlyMap<string, PersistentBlock>;
+  readonly persistentBytes: number;
+  readonly programs: readonly ProgramMemory[];
+  /** Bytes to reserve. */
+  readonly arenaBytes: number;
+  /** The lower bound: persistent bytes and the most transient bytes live at once. */
+  readonly peakLiveBytes: number;
+}
+
+/** Plans and checks the memory of all `graphs` of a run, by name. Values that share a persistent name share bytes. */
+export function planMemory(graphs: Readonly<Record<string, Graph>>, rules: MemoryRules): MemoryPlan {
+  const persistent = placePersistent(Object.values(graphs), rules.alignment);
+  const persistentBytes = [...persistent.values()].reduce((end, block) => Math.max(end, block.offset + alignUp(byteCount(block.value), rules.alignment)), 0);
+  const programs = Object.entries(graphs).map(([name, graph]): ProgramMemory => {
+    const types = (ids: Node['inputs']): readonly TensorType[] => ids.map((id) => graph.values[id]!);
+    const live = liveness(graph, (node) => rules.workspaceBytes(node.op, types(node.inputs), types(node.outputs), node.attrs));
+    const placement = placeRanges(live.ranges, rules.alignment);
+    checkPlacement(live.ranges, placement, rules.alignment);
+    const peak = peakLive(live.ranges, rules.alignment);
+    return { name, graph, liveness: live, placement, peakLiveBytes: peak.bytes, peakPosition: peak.position };
+  });
+  const most = (pick: (program: ProgramMemory) => number): number => programs.reduce((max, program) => Math.max(max, pick(program)), 0);
+  return {
+    alignment: rules.alignment,
+    persistent,
+    persistentBytes,
+    programs,
+    arenaBytes: persistentBytes + most((program) => program.placement.bytes),
+    peakLiveBytes: persistentBytes + most((program) => program.peakLiveBytes),
+  };
+}
+
+function placePersistent(graphs: readonly Graph[], alignment: number): ReadonlyMap<string, PersistentBlock> {
+  const blocks = new Map<string, PersistentBlock>();
+  let offset = 0;
+  for (const graph of graphs) {
+    const overwritten = new Set(graph.nodes.flatMap((node) => node.overwrites.map((o) => node.outputs[o.output]!)));
+    for (const value of graph.values) {
+      if (!value.persistent || overwritten.has(value.id)) continue;
+      const known = blocks.get(value.name);
+      if (known === undefined) {
+        blocks.set(value.name, { value, offset });
+        offset += alignUp(byteCount(value), alignment);
+      } else if (known.value.dtype !== value.dtype || !sameShape(known.value.shape, value.shape)) {
+        throw new Error(`persistent value '${value.name}' is ${formatType(known.value)} in one program and ${formatType(value)} in another`);
+      }
+    }
+  }
+  return blocks;
+}
+
+/** Byte offset of a value of `program` in the arena. */
+export function offsetOf(plan: MemoryPlan, program: ProgramMemory, value: Value): number {
+  const root = program.liveness.persistentRoot.get(value.id);
+  if (root !== undefined) {
+    const name = program.graph.values[root]!.name;
+    const block = plan.persistent.get(name);
+    if (block === undefined) throw new Error(`persistent value '${name}' has no place`);
+    return block.offset;
+  }
+  const range = program.liveness.rangeOf.get(value.id);
+  if (range === undefined) throw new Error(`value '${value.name}' has no place`);
+  return plan.persistentBytes + program.placement.offsets[range]!;
+}

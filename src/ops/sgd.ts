@@ -1,0 +1,99 @@
+/** Stochastic gradient descent with momentum (Sutskever et al. 2013), as torch.optim.SGD computes it. */
+
+import type { GraphBuilder } from '../graph/builder.ts';
+import type { Attrs, ValueId } from '../graph/graph.ts';
+import { elementCount, tensor } from '../graph/shape.ts';
+import { attr, expect, type Op, type Sample } from './op.ts';
+import { at, expectCount, expectFlag, expectFloat, expectType } from './rules.ts';
+
+export interface SgdUpdate {
+  /** Any float type; overwritten. */
+  readonly parameter: ValueId;
+  /** f32, of the parameter's shape. */
+  readonly gradient: ValueId;
+  /** f32, of the parameter's shape, overwritten; 0 before the first step. Given exactly when `momentum` > 0. */
+  readonly momentumBuffer?: ValueId;
+  /** f32 [1]. */
+  readonly learningRate: ValueId;
+  /** f32 [1]: multiplies the gradient (clipping). */
+  readonly gradientScale: ValueId;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly nesterov?: boolean;
+}
+
+export interface SgdResult {
+  readonly parameter: ValueId;
+  readonly momentumBuffer?: ValueId;
+}
+
+/** g = gradient·gradientScale + wd·p; m ← μ·m + g; p ← p − lr·m (with Nesterov: lr·(g + μ·m)). Without momentum m is g. */
+export function sgdUpdate(b: GraphBuilder, u: SgdUpdate): SgdResult {
+  const buffer = u.momentumBuffer === undefined ? [] : [u.momentumBuffer];
+  const attrs = { momentum: u.momentum, weightDecay: u.weightDecay, nesterov: u.nesterov === true ? 1 : 0 };
+  const inputs = [u.parameter, u.gradient, ...buffer, u.learningRate, u.gradientScale];
+  const outputs = b.node('sgd', inputs, attrs, { overwrites: overwritesOf(attrs) });
+  return { parameter: at(outputs, 0), ...(outputs[1] === undefined ? {} : { momentumBuffer: outputs[1] }) };
+}
+
+function hasBuffer(attrs: Attrs): boolean {
+  return attr(attrs, 'momentum') > 0;
+}
+
+function overwritesOf(attrs: Attrs): readonly { output: number; input: number }[] {
+  return hasBuffer(attrs) ? [{ output: 0, input: 0 }, { output: 1, input: 2 }] : [{ output: 0, input: 0 }];
+}
+
+export const sgdOp: Op = {
+  name: 'sgd',
+  attrs: ['momentum', 'weightDecay', 'nesterov'],
+  infer(inputs, attrs) {
+    const momentum = attr(attrs, 'momentum');
+    expect(momentum >= 0, `momentum must be 0 or more, got ${momentum}`);
+    attr(attrs, 'weightDecay');
+    expectFlag(attr(attrs, 'nesterov'), 'nesterov');
+    const rest = hasBuffer(attrs) ? 3 : 2;
+    expectCount(inputs, rest + 2);
+    const parameter = at(inputs, 0);
+    expectFloat(parameter, 'parameter');
+    expectType(at(inputs, 1), 'f32', parameter.shape, 'gradient');
+    expectType(at(inputs, rest), 'f32', [1], 'learning rate');
+    expectType(at(inputs, rest + 1), 'f32', [1], 'gradient scale');
+    if (!hasBuffer(attrs)) return [parameter];
+    expectType(at(inputs, 2), 'f32', parameter.shape, 'momentum');
+    return [parameter, at(inputs, 2)];
+  },
+  flops: (inputs) => 7 * elementCount(at(inputs, 0).shape),
+  mustOverwrite: overwritesOf,
+  bound: 'memory',
+  reference(inputs, attrs) {
+    const [parameter, gradient] = [at(inputs, 0), at(inputs, 1)];
+    const rest = hasBuffer(attrs) ? 3 : 2;
+    const [rate, scale] = [at(inputs, rest)[0]!, at(inputs, rest + 1)[0]!];
+    const momentum = attr(attrs, 'momentum');
+    const g = gradient.map((element, i) => element * scale + attr(attrs, 'weightDecay') * parameter[i]!);
+    if (!hasBuffer(attrs)) return [parameter.map((old, i) => old - rate * g[i]!)];
+    const m = at(inputs, 2).map((old, i) => momentum * old + g[i]!);
+    const direction = attr(attrs, 'nesterov') === 1 ? g.map((element, i) => element + momentum * m[i]!) : m;
+    return [parameter.map((old, i) => old - rate * direction[i]!), m];
+  },
+  samples: [
+    sample('size 1', [1], { momentum: 0, weightDecay: 0, nesterov: 0 }),
+    sample('odd size, decay', [3, 13], { momentum: 0, weightDecay: 0.1, nesterov: 0 }),
+    sample('momentum', [7, 19], { momentum: 0.9, weightDecay: 0.01, nesterov: 0 }),
+    sample('Nesterov', [5, 9], { momentum: 0.9, weightDecay: 0.01, nesterov: 1 }),
+    sample('more than a block', [33, 257], { momentum: 0.9, weightDecay: 0, nesterov: 0 }),
+  ],
+};
+
+function sample(name: string, shape: readonly number[], attrs: Attrs): Sample {
+  const full = tensor('f32', ...shape);
+  const buffer = hasBuffer(attrs) ? [full] : [];
+  const inputs = [full, full, ...buffer, tensor('f32', 1), tensor('f32', 1)];
+  return {
+    name,
+    inputs,
+    attrs,
+    fill: (index) => (index === inputs.length - 2 ? [Math.fround(0.05)] : index === inputs.length - 1 ? [0.5] : undefined),
+  };
+}

@@ -1,0 +1,65 @@
+/**
+ * The plan of a run: one value per technique. The first alternative that fits the memory is taken; a real search over more techniques
+ * takes this function's place without changing what goes in or comes out. Knows no file and no device, so it also runs in a browser.
+ */
+
+import { compile, type CompiledRun } from '../compile/compile.ts';
+import type { DeviceSpec } from '../devices/device.ts';
+import { memoryReport, type MemoryReport } from '../memory/report.ts';
+import type { ModelConfig } from '../models/model-config.ts';
+import type { Settings } from '../run/run-config.ts';
+import type { TrainingPlan } from '../run/training-plan.ts';
+import { TECHNIQUES } from '../techniques/index.ts';
+import type { TechniqueContext } from '../techniques/technique.ts';
+
+export interface PlanRequest {
+  readonly settings: Settings;
+  readonly model: ModelConfig;
+  readonly maxLength: number;
+  readonly bucketLengths: readonly number[];
+  /** Names of parameters that are not trained. */
+  readonly frozen: readonly string[];
+  readonly device: DeviceSpec;
+  /** What the process may hold in all. */
+  readonly memoryBytes: number;
+}
+
+export interface PlannedRun {
+  readonly plan: TrainingPlan;
+  readonly compiled: CompiledRun;
+  readonly report: MemoryReport;
+  readonly fits: boolean;
+}
+
+/** The first plan that fits, in the order in which techniques list their values; if none does, the smallest one seen. */
+export function planRun(request: PlanRequest): PlannedRun {
+  let smallest: PlannedRun | undefined;
+  for (const plan of alternatives(request)) {
+    const planned = compilePlan(request, plan);
+    if (planned.fits) return planned;
+    if (smallest === undefined || planned.report.forecastBytes < smallest.report.forecastBytes) smallest = planned;
+  }
+  if (smallest === undefined) throw new Error('the settings leave no plan');
+  return smallest;
+}
+
+/** Compiles a given plan, such as the one a run stored. */
+export function compilePlan({ model, device, memoryBytes }: Pick<PlanRequest, 'model' | 'device' | 'memoryBytes'>, plan: TrainingPlan): PlannedRun {
+  const compiled = compile({ model, plan, device, purpose: 'train' });
+  const report = memoryReport(compiled.memory);
+  return { plan, compiled, report, fits: report.forecastBytes <= memoryBytes };
+}
+
+function alternatives({ settings, maxLength, bucketLengths, frozen }: PlanRequest): readonly TrainingPlan[] {
+  const context: TechniqueContext = { settings, maxLength, bucketLengths };
+  const empty: TrainingPlan = {
+    version: 1,
+    packing: { packed: settings.packing, rowLengths: [maxLength] },
+    batch: { rowsPerUpdate: 1, microBatchSize: 1, accumulationSteps: 1 },
+    optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
+    maxGradNorm: settings.max_grad_norm,
+    frozen,
+  };
+  const plans = TECHNIQUES.reduce<readonly TrainingPlan[]>((list, technique) => list.flatMap((plan) => technique.alternatives(plan, context)), [empty]);
+  return plans.filter((plan) => TECHNIQUES.every((technique) => technique.conflict(plan) === undefined));
+}

@@ -1,0 +1,220 @@
+/**
+ * Every key of RunConfig with its range and its one description: flags' help, docs/cli.md and config.schema.json come from here.
+ * Errors name the key, the value and the limit; a misspelt key is told with the nearest right one.
+ */
+
+import { z } from 'zod';
+import { FulltuneError, nearest } from '../base/errors.ts';
+import type { RunConfig } from './run-config.ts';
+
+const text = (): z.ZodString => z.string().min(1);
+const count = (most: number): z.ZodInt => z.int().min(1).max(most);
+const flag = (): z.ZodBoolean => z.boolean();
+
+/** One schema per key of RunConfig; the compiler refuses a key too many, a key too few and a type that differs. */
+const shape = {
+  model: text().describe('Folder in Hugging Face format, or the id of a model in the local Hugging Face cache.'),
+  dataset: text().describe('Training data: a .jsonl, .json or .txt file.'),
+  eval_dataset: text().describe('Data to evaluate on: a .jsonl, .json or .txt file.').exactOptional(),
+  eval_fraction: z.number().min(0).max(0.5)
+    .describe('Share of the documents of dataset that is kept out of training, drawn by seed, and evaluated on.').exactOptional(),
+  output_dir: text().describe('Run directory. Default: runs/<model>-<dataset>-<n>.').exactOptional(),
+
+  max_length: z.int().min(2).max(1_048_576)
+    .describe('Longest row in tokens. Default: the least of 1024, the limit of the model, and the longest document rounded up to 64.').exactOptional(),
+  overlong: z.enum(['truncate', 'split', 'error'])
+    .describe('What happens to documents longer than max_length: cut off, split into several, or refused. Default for .txt files: split.').exactOptional(),
+  packing: flag().describe('Several documents per row, attention and positions kept apart.').exactOptional(),
+  shuffle: flag().describe('A new order of documents each epoch.').exactOptional(),
+  train_on_inputs: flag().describe('Loss on all tokens instead of assistant or completion tokens only.').exactOptional(),
+  chat_template: text().describe('chatml, or a file with a Jinja template. Default: the template of the model.').exactOptional(),
+
+  train_batch_size: count(1_048_576)
+    .describe('Rows per update (packed rows when packing). Default: 8, or as many as the two keys of the micro-batch make.').exactOptional(),
+  train_batch_tokens: count(1_073_741_824)
+    .describe('Instead of train_batch_size: tokens per update, rounded down to whole rows.').exactOptional(),
+  per_device_train_batch_size: count(65_536).describe('Rows per micro-batch. Default: chosen.').exactOptional(),
+  gradient_accumulation_steps: count(65_536).describe('Micro-batches per update. Default: chosen.').exactOptional(),
+
+  freeze: z.array(text()).readonly().describe('Names of parameters that are not trained; * matches anything. May be given several times.').exactOptional(),
+  optim: (z.enum(['adamw', 'adamw_torch', 'adamw_torch_fused', 'sgd']) as z.ZodType<string>)
+    .describe('Optimizer. adamw_torch and adamw_torch_fused are other names for adamw.').exactOptional(),
+  adam_beta1: z.number().min(0).lt(1).describe('Decay of the first moment of adamw.').exactOptional(),
+  adam_beta2: z.number().min(0).lt(1).describe('Decay of the second moment of adamw.').exactOptional(),
+  adam_epsilon: z.number().gt(0).max(1).describe('Added to the root of the second moment of adamw.').exactOptional(),
+  sgd_momentum: z.number().min(0).lt(1).describe('Momentum of sgd.').exactOptional(),
+  weight_decay: z.number().min(0).max(1)
+    .describe('Weight decay, decoupled for adamw; on tensors of two or more axes only.').exactOptional(),
+  learning_rate: z.number().gt(0).max(10).describe('Highest learning rate of the schedule.').exactOptional(),
+  lr_scheduler_type: z.enum(['linear', 'cosine', 'constant', 'constant_with_warmup'])
+    .describe('How the learning rate falls over the run.').exactOptional(),
+  warmup_steps: z.int().min(0).max(1_000_000_000).describe('Steps of linear warm-up. Default: 0.').exactOptional(),
+  warmup_ratio: z.number().min(0).max(1).describe('Instead of warmup_steps: warm-up as a share of all steps.').exactOptional(),
+  max_grad_norm: z.number().min(0).max(1e9).describe('Gradients are scaled down to this global norm; 0 turns it off.').exactOptional(),
+  num_train_epochs: z.number().gt(0).max(1_000_000).describe('Passes over the data.').exactOptional(),
+  max_steps: count(1_000_000_000).describe('Stops after so many updates, whatever num_train_epochs says.').exactOptional(),
+
+  logging_steps: count(1_000_000_000).describe('Report every so many steps.').exactOptional(),
+  eval_steps: count(1_000_000_000).describe('Evaluate every so many steps. Default: each epoch and at the end.').exactOptional(),
+  save_steps: count(1_000_000_000).describe('Write a checkpoint every so many steps. Default: each epoch and at the end.').exactOptional(),
+  save_total_limit: count(1_000_000).describe('Checkpoints kept, the newest.').exactOptional(),
+  save_dtype: z.enum(['source', 'float32', 'bfloat16', 'float16'])
+    .describe('Element type of the weights in model/; source: that of the base model.').exactOptional(),
+  seed: z.int().min(0).max(4_294_967_295).describe('Seed of the order of documents and of the evaluation share.').exactOptional(),
+
+  device: z.enum(['cpu', 'reference']).describe('cpu, or reference: slow, f64 inside, for comparison.').exactOptional(),
+  threads: count(1024).describe('Compute threads. Default: all cores. Does not change the result.').exactOptional(),
+} satisfies { readonly [K in keyof Required<RunConfig>]: z.ZodType<Exclude<RunConfig[K], undefined>> };
+
+/** Keys whose values RunConfig allows and the schema does not: none, or the next line does not compile. */
+type Narrower = { [K in keyof Required<RunConfig>]: RunConfig[K] extends z.output<z.ZodObject<typeof shape>>[K] ? never : K }[keyof RunConfig];
+type SameAsRunConfig = [Narrower] extends [never] ? z.ZodType<RunConfig> : never;
+
+export const runConfigSchema = z.strictObject(shape).describe('Settings of a fulltune run.') satisfies SameAsRunConfig;
+
+export type ConfigKey = keyof RunConfig;
+export const CONFIG_KEYS = Object.keys(shape) as readonly ConfigKey[];
+
+/** What a key takes, read off its schema: flags, help, docs and errors all use it. */
+export interface KeyInfo {
+  readonly key: ConfigKey;
+  readonly description: string;
+  readonly type: 'text' | 'integer' | 'number' | 'boolean' | 'list' | 'choice';
+  readonly choices: readonly string[];
+  /** As in an error: `a whole number from 1 to 1024`. */
+  readonly limit: string;
+  readonly required: boolean;
+}
+
+interface FieldJson {
+  readonly description?: string;
+  readonly type?: string;
+  readonly enum?: readonly string[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly exclusiveMaximum?: number;
+}
+
+/** Type, limits and description of one key. */
+export function keyInfo(key: ConfigKey): KeyInfo {
+  const json = z.toJSONSchema(shape[key]) as FieldJson;
+  const common = { key, description: json.description ?? '', choices: json.enum ?? [], required: key === 'model' || key === 'dataset' };
+  if (json.enum !== undefined) return { ...common, type: 'choice', limit: `one of ${json.enum.join(', ')}` };
+  switch (json.type) {
+    case 'boolean':
+      return { ...common, type: 'boolean', limit: 'true or false' };
+    case 'integer':
+      return { ...common, type: 'integer', limit: `a whole number ${range(json)}` };
+    case 'number':
+      return { ...common, type: 'number', limit: `a number ${range(json)}` };
+    case 'array':
+      return { ...common, type: 'list', limit: 'a list of texts' };
+    default:
+      return { ...common, type: 'text', limit: 'a text that is not empty' };
+  }
+}
+
+function range(json: FieldJson): string {
+  if (json.exclusiveMinimum !== undefined) return `above ${json.exclusiveMinimum}, at most ${json.maximum}`;
+  return json.exclusiveMaximum === undefined ? `from ${json.minimum} to ${json.maximum}` : `from ${json.minimum}, below ${json.exclusiveMaximum}`;
+}
+
+/** Keys of other trainers under the name that they have here. */
+const RENAMED: ReadonlyMap<string, ConfigKey> = new Map(Object.entries<ConfigKey>({
+  model_name_or_path: 'model', model_id: 'model', base_model: 'model', dataset_name: 'dataset', train_file: 'dataset', data: 'dataset',
+  validation_file: 'eval_dataset', eval_file: 'eval_dataset', eval_split: 'eval_fraction', val_set_size: 'eval_fraction',
+  max_seq_length: 'max_length', max_seq_len: 'max_length', sequence_len: 'max_length', block_size: 'max_length',
+  lr: 'learning_rate', lr_scheduler: 'lr_scheduler_type', optimizer: 'optim', epochs: 'num_train_epochs', num_epochs: 'num_train_epochs',
+  batch_size: 'train_batch_size', micro_batch_size: 'per_device_train_batch_size', grad_clip: 'max_grad_norm', max_norm: 'max_grad_norm',
+  sample_packing: 'packing', momentum: 'sgd_momentum', beta1: 'adam_beta1', beta2: 'adam_beta2', eps: 'adam_epsilon', output: 'output_dir',
+  assistant_only_loss: 'train_on_inputs', completion_only_loss: 'train_on_inputs', chat_template_path: 'chat_template', num_threads: 'threads',
+}));
+
+/** Keys known from transformers and TRL, or planned here, that this version does not have, with what to do instead. */
+const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
+  bf16: '', fp16: '', tf32: '', gradient_checkpointing: '', gradient_checkpointing_kwargs: '', memory: '', allow: '', report_to: '',
+  resume_from_checkpoint: 'To go on with a run: fulltune resume RUN, with --resume-from-checkpoint for an older checkpoint.',
+  per_device_eval_batch_size: 'Evaluation uses the rows of a micro-batch.',
+  load_best_model_at_end: '', metric_for_best_model: '', greater_is_better: '', early_stopping_patience: '', early_stopping_threshold: '',
+  eval_strategy: 'Use eval_steps, or leave it out: each epoch and at the end.', evaluation_strategy: 'Use eval_steps.',
+  save_strategy: 'Use save_steps, or leave it out: each epoch and at the end.', logging_strategy: 'Use logging_steps.',
+  logging_dir: 'events.jsonl in the run directory holds everything that is logged.', run_name: 'Use output_dir.',
+  overwrite_output_dir: 'Delete the folder, or name another output_dir.', logging_first_step: '', do_train: '', do_eval: '', do_predict: '',
+  push_to_hub: '', hub_model_id: '', hub_token: '', hub_strategy: '', deepspeed: '', fsdp: '', fsdp_config: '', accelerator_config: '', local_rank: '',
+  torch_compile: '', torch_dtype: 'Weights are f32 in memory; save_dtype is the type on disk.', dtype: 'Weights are f32 in memory; save_dtype is the type on disk.',
+  use_cpu: 'Use device.', no_cuda: 'Use device.', attn_implementation: '', trust_remote_code: '', use_liger_kernel: '', use_peft: '', lora_r: '', lora_alpha: '',
+  load_in_4bit: '', load_in_8bit: '', neftune_noise_alpha: '', label_smoothing_factor: '', group_by_length: '', length_column_name: '',
+  dataloader_num_workers: '', dataloader_drop_last: '', remove_unused_columns: '', lr_scheduler_kwargs: '', optim_args: '', adafactor: '', data_seed: 'Use seed.',
+  full_determinism: 'Runs are deterministic.', padding_free: '', eval_packing: '', dataset_text_field: '', dataset_num_proc: '', packing_strategy: '',
+  save_safetensors: 'Weights are always safetensors.', save_only_model: '', save_on_each_node: '', disable_tqdm: '', log_level: '',
+}));
+
+/** What is wrong with a key that RunConfig does not have. */
+export function unknownKey(key: string, where: string, spell: (key: string) => string = (name) => name): FulltuneError {
+  const snake = key.replace(/-/g, '_').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const renamed = RENAMED.get(snake);
+  if (renamed !== undefined) return new FulltuneError('E_CONFIG', `${spell(key)} is called ${spell(renamed)} here`, { where, remedy: keyInfo(renamed).description });
+  const instead = ABSENT.get(snake);
+  if (instead !== undefined) {
+    const remedy = instead === '' ? 'Leave it out.' : instead;
+    return new FulltuneError('E_CONFIG', `this version of fulltune does not have ${spell(key)}`, { where, remedy });
+  }
+  const near = (CONFIG_KEYS as readonly string[]).includes(snake) ? snake : nearest(key, CONFIG_KEYS);
+  const remedy = near === undefined ? 'fulltune train --help lists all keys.' : `Did you mean ${spell(near)}?`;
+  return new FulltuneError('E_CONFIG', `unknown key ${spell(key)}`, { where, remedy });
+}
+
+function shown(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`;
+  return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
+}
+
+/** Checks one value; the error reads `threads is 0; it must be a whole number from 1 to 1024`. */
+export function checkValue(key: ConfigKey, value: unknown, where: string, spell: (key: string) => string = (name) => name): void {
+  if (shape[key].safeParse(value).success) return;
+  const { limit } = keyInfo(key);
+  if (value === null) {
+    throw new FulltuneError('E_CONFIG', `${spell(key)} has no value; it must be ${limit}`, { where, remedy: 'For the default, leave the key out.' });
+  }
+  throw new FulltuneError('E_CONFIG', `${spell(key)} is ${shown(value)}; it must be ${limit}`, { where, remedy: keyInfo(key).description });
+}
+
+/**
+ * Checks keys and values, all of them optional: one config file, flags, or changes on resume. Keys whose value is undefined count as left out.
+ * `where` is a file or `flags`. Throws E_CONFIG.
+ */
+export function parsePartialConfig(value: unknown, where: string): Partial<RunConfig> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FulltuneError('E_CONFIG', `settings must be keys with values, not ${shown(value)}`, { where, remedy: 'Write it like: model: path/of/model' });
+  }
+  const set = Object.entries(value).filter(([, v]) => v !== undefined);
+  for (const [key, v] of set) {
+    if (!Object.hasOwn(shape, key)) throw unknownKey(key, where);
+    checkValue(key as ConfigKey, v, where);
+  }
+  return Object.fromEntries(set) as Partial<RunConfig>;
+}
+
+/** As parsePartialConfig, but `model` and `dataset` must be there. */
+export function parseConfig(value: unknown, where: string): RunConfig {
+  const { model, dataset, ...rest } = parsePartialConfig(value, where);
+  const missing = [...(model === undefined ? ['model'] : []), ...(dataset === undefined ? ['dataset'] : [])];
+  if (model === undefined || dataset === undefined) {
+    throw new FulltuneError('E_CONFIG', `${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`, {
+      where,
+      remedy: missing.map((key) => `--${key}: ${keyInfo(key as ConfigKey).description}`).join('\n  '),
+    });
+  }
+  return { model, dataset, ...rest };
+}
+
+/** The JSON Schema that editors use for a config file. `defaults` are added to the keys that have one. */
+export function configJsonSchema(defaults: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const schema = z.toJSONSchema(runConfigSchema) as { properties: Record<string, Record<string, unknown>> };
+  for (const [key, value] of Object.entries(defaults)) {
+    const property = schema.properties[key];
+    if (property !== undefined) property['default'] = value;
+  }
+  return schema;
+}

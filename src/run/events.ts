@@ -1,0 +1,92 @@
+/** What a run tells the world, one tagged union: the command line, run files and every watcher read these and nothing else. */
+
+import type { StorageClass } from './storage-class.ts';
+
+export interface MemorySummary {
+  readonly arenaBytes: number;
+  readonly peakLiveBytes: number;
+  /** Bytes at the peak, by storage class. */
+  readonly atPeak: Readonly<Partial<Record<StorageClass, number>>>;
+  /** Arena plus the process constant. */
+  readonly forecastBytes: number;
+}
+
+/** A printed automatic choice: `max_length 512: the longest document has 497 tokens`. */
+export interface Choice {
+  readonly key: string;
+  readonly value: string;
+  readonly reason: string;
+}
+
+export interface StartEvent {
+  readonly kind: 'start';
+  readonly runDirectory: string;
+  readonly model: { readonly name: string; readonly type: string; readonly parameters: number; readonly trained: number };
+  readonly data: {
+    readonly documents: number; readonly tokens: number; readonly trainedTokens: number;
+    readonly cut: number; readonly split: number; readonly rowsPerEpoch: number; readonly rowLength: number;
+  };
+  readonly batch: { readonly rowsPerUpdate: number; readonly microBatchSize: number; readonly accumulationSteps: number };
+  readonly totalSteps: number;
+  readonly startStep: number;
+  readonly device: string;
+  readonly memory: MemorySummary;
+  readonly choices: readonly Choice[];
+  readonly notices: readonly string[];
+  /** One training row as text pieces, to be shown with trained tokens marked. */
+  readonly example: readonly { readonly text: string; readonly trained: boolean }[];
+}
+
+export interface StepEvent {
+  readonly kind: 'step';
+  readonly step: number;
+  readonly epoch: number;
+  /** Mean loss per trained token of the update, nats. */
+  readonly loss: number;
+  /** Before clipping. */
+  readonly gradientNorm: number;
+  readonly learningRate: number;
+  /** Trained and untrained tokens of the update, without filling. */
+  readonly tokens: number;
+  readonly trainedTokens: number;
+  readonly stepMs: number;
+  readonly tokensPerSecond: number;
+  /** Model FLOPs utilisation against the measured multiply-add peak of the machine. */
+  readonly mfu: number;
+  readonly residentBytes: number;
+  readonly etaSeconds: number;
+}
+
+export interface EvalEvent {
+  readonly kind: 'eval';
+  readonly step: number;
+  readonly loss: number;
+  readonly perplexity: number;
+  readonly tokens: number;
+  readonly evalMs: number;
+}
+
+export interface CheckpointEvent {
+  readonly kind: 'checkpoint';
+  readonly step: number;
+  readonly path: string;
+  readonly bytes: number;
+  readonly saveMs: number;
+}
+
+export interface WarningEvent {
+  readonly kind: 'warning';
+  readonly message: string;
+}
+
+export interface EndEvent {
+  readonly kind: 'end';
+  readonly reason: 'finished' | 'interrupted';
+  readonly step: number;
+  readonly modelPath: string | null;
+  readonly plannedBytes: number;
+  readonly peakResidentBytes: number;
+  readonly seconds: number;
+}
+
+export type RunEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | WarningEvent | EndEvent;

@@ -1,0 +1,112 @@
+/**
+ * What a run is: one set of settings shared by the YAML file, the flags (`--max-length`, also `--max_length`) and TypeScript.
+ * Keys are those that users know from transformers and TRL, plus a few that only fulltune has. The schema is in `config-schema.ts`.
+ */
+
+export type LearningRateSchedule = 'linear' | 'cosine' | 'constant' | 'constant_with_warmup';
+export type Overlong = 'truncate' | 'split' | 'error';
+export type SaveDType = 'source' | 'float32' | 'bfloat16' | 'float16';
+
+export interface RunConfig {
+  /** Folder in Hugging Face format, or the id of a model in the local Hugging Face cache. */
+  readonly model: string;
+  /** A .jsonl, .json or .txt file. */
+  readonly dataset: string;
+  /** Data to evaluate on. */
+  readonly eval_dataset?: string;
+  /** Or: this share (0 to 0.5) of the documents of `dataset`, drawn by `seed`, is kept out of training and evaluated on. Default 0. */
+  readonly eval_fraction?: number;
+  /** Default `runs/<model>-<dataset>-<n>`. */
+  readonly output_dir?: string;
+
+  /** Longest row in tokens. Default min(1024, the model's limit, longest document rounded up to 64). */
+  readonly max_length?: number;
+  /** What happens to documents longer than max_length: cut off, split into several, or refuse. Default truncate. */
+  readonly overlong?: Overlong;
+  /** Several documents per row, attention and positions kept apart. Default true. */
+  readonly packing?: boolean;
+  /** A new order of documents each epoch. Default true. */
+  readonly shuffle?: boolean;
+  /** Loss on all tokens instead of assistant or completion tokens only. Default false. */
+  readonly train_on_inputs?: boolean;
+  /** `chatml` or a file with a Jinja template. Default: the model's own. */
+  readonly chat_template?: string;
+
+  /** Rows per update (packed rows when packing). Default 8. */
+  readonly train_batch_size?: number;
+  /** Alternative to train_batch_size: tokens per update, rounded down to whole rows. */
+  readonly train_batch_tokens?: number;
+  /** Rows per micro-batch. Default: chosen. */
+  readonly per_device_train_batch_size?: number;
+  /** Micro-batches per update. Default: chosen. */
+  readonly gradient_accumulation_steps?: number;
+
+  /** Name patterns (`*` matches anything) of parameters that are not trained. */
+  readonly freeze?: readonly string[];
+  /** `adamw` (also `adamw_torch`, `adamw_torch_fused`) or `sgd`. Default adamw. */
+  readonly optim?: string;
+  readonly adam_beta1?: number;
+  readonly adam_beta2?: number;
+  readonly adam_epsilon?: number;
+  /** Momentum of `sgd`. Default 0.9. */
+  readonly sgd_momentum?: number;
+  /** Decoupled for AdamW; on tensors of two or more axes only. Default 0. */
+  readonly weight_decay?: number;
+  /** Default 2e-5. */
+  readonly learning_rate?: number;
+  /** Default linear. */
+  readonly lr_scheduler_type?: LearningRateSchedule;
+  /** Steps of linear warm-up. Default 0. */
+  readonly warmup_steps?: number;
+  /** Or: warm-up as a share of all steps. */
+  readonly warmup_ratio?: number;
+  /** Gradients are scaled down to this global norm; 0 turns it off. Default 1. */
+  readonly max_grad_norm?: number;
+  /** Default 3. */
+  readonly num_train_epochs?: number;
+  /** Stops after so many updates, whatever num_train_epochs says. */
+  readonly max_steps?: number;
+
+  /** Default 1. */
+  readonly logging_steps?: number;
+  /** Evaluate every so many steps. Default: each epoch and at the end. */
+  readonly eval_steps?: number;
+  /** Write a checkpoint every so many steps. Default: each epoch and at the end. */
+  readonly save_steps?: number;
+  /** Checkpoints kept, the newest. Default 2. */
+  readonly save_total_limit?: number;
+  /** Element type of the weights in model/ and in checkpoints' exported form. Default source: the base model's own. */
+  readonly save_dtype?: SaveDType;
+  /** Default 42. */
+  readonly seed?: number;
+
+  /** `cpu`, or `reference` (slow, f64 inside, for comparison). Default cpu. */
+  readonly device?: 'cpu' | 'reference';
+  /** Compute threads. Default: all cores. Does not change the result. */
+  readonly threads?: number;
+}
+
+/** A RunConfig with every static default filled in. What stays optional is chosen later, from model, data or plan. */
+export interface Settings extends RunConfig {
+  readonly eval_fraction: number;
+  readonly overlong: Overlong;
+  readonly packing: boolean;
+  readonly shuffle: boolean;
+  readonly train_on_inputs: boolean;
+  readonly freeze: readonly string[];
+  readonly optim: 'adamw' | 'sgd';
+  readonly adam_beta1: number;
+  readonly adam_beta2: number;
+  readonly adam_epsilon: number;
+  readonly sgd_momentum: number;
+  readonly weight_decay: number;
+  readonly learning_rate: number;
+  readonly lr_scheduler_type: LearningRateSchedule;
+  readonly max_grad_norm: number;
+  readonly num_train_epochs: number;
+  readonly logging_steps: number;
+  readonly save_total_limit: number;
+  readonly save_dtype: SaveDType;
+  readonly seed: number;
+  readonly device: 'cpu' | 'reference';
+}

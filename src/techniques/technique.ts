@@ -1,0 +1,100 @@
+/**
+ * The contract of a technique: a choice that trades memory, time or numerics. One object per file; `index.ts` is the ordered table.
+ * Search space, config keys, refusals, explanations, docs and the matrix test all follow from it.
+ *
+ * V is the technique's value, stored under `field` in the TrainingPlan.
+ */
+
+import type { GraphBuilder } from '../graph/builder.ts';
+import type { Graph } from '../graph/graph.ts';
+import type { UpdateRule } from '../optimizers/update-rule.ts';
+import type { RunConfig, Settings } from '../run/run-config.ts';
+import type { NumericsTier, TrainingPlan } from '../run/training-plan.ts';
+
+/** What a technique may look at when it lists its values. */
+export interface TechniqueContext {
+  readonly settings: Settings;
+  /** Longest row in tokens. */
+  readonly maxLength: number;
+  /** Row lengths worth compiling when documents are not packed, ascending. */
+  readonly bucketLengths: readonly number[];
+}
+
+/** Shapes of the micro-step programs: [microBatchSize, length] for each length. */
+export interface BatchShape {
+  readonly microBatchSize: number;
+  readonly rowLengths: readonly number[];
+}
+
+/** The forward graph while it is built, for techniques that rewrite it before backward exists. */
+export interface ForwardGraph {
+  readonly builder: GraphBuilder;
+  /** Row losses f32 [B]. */
+  readonly loss: number;
+}
+
+/** Where a technique acts, and what it does there. */
+export type TechniqueAction<V> =
+  | { readonly stage: 'batch'; shape(value: V, batch: BatchShape): BatchShape }
+  | { readonly stage: 'forward'; rewrite(value: V, forward: ForwardGraph): ForwardGraph }
+  | { readonly stage: 'update'; rule(value: V): UpdateRule }
+  | { readonly stage: 'step'; rewrite(value: V, graph: Graph): Graph };
+
+/** What a user is told of a value. */
+export interface Explanation {
+  readonly value: string;
+  readonly saves: string;
+  readonly costs: string;
+}
+
+export interface Technique<V> {
+  readonly name: string;
+  readonly field: keyof TrainingPlan;
+  /** Config keys that belong to this technique and to no other. */
+  readonly keys: readonly (keyof RunConfig)[];
+  /** Reads this technique's value from a plan. */
+  of(plan: TrainingPlan): V;
+  /** Puts a value into a plan. */
+  into(plan: TrainingPlan, value: V): TrainingPlan;
+  /** The values worth trying, within what the user's settings pin; the first is the default. */
+  values(context: TechniqueContext): readonly V[];
+  numerics(value: V): NumericsTier;
+  /** Why this value cannot be part of `plan`; undefined when it can. */
+  conflict(value: V, plan: TrainingPlan): string | undefined;
+  explain(value: V): Explanation;
+  readonly action: TechniqueAction<V>;
+}
+
+/** A technique with its value type closed over, so that one table can hold them all. */
+export interface PlannedTechnique {
+  readonly name: string;
+  readonly keys: readonly (keyof RunConfig)[];
+  readonly stage: TechniqueAction<never>['stage'];
+  /** One plan per value. */
+  alternatives(plan: TrainingPlan, context: TechniqueContext): readonly TrainingPlan[];
+  numerics(plan: TrainingPlan): NumericsTier;
+  conflict(plan: TrainingPlan): string | undefined;
+  explain(plan: TrainingPlan): Explanation;
+  shape(plan: TrainingPlan, batch: BatchShape): BatchShape;
+  rewriteForward(plan: TrainingPlan, forward: ForwardGraph): ForwardGraph;
+  rule(plan: TrainingPlan): UpdateRule | undefined;
+  rewriteStep(plan: TrainingPlan, graph: Graph): Graph;
+}
+
+/** Closes over V. A stage at which the technique does not act leaves its argument as it is. */
+export function planned<V>(technique: Technique<V>): PlannedTechnique {
+  const { name, keys, action } = technique;
+  return {
+    name,
+    keys,
+    stage: action.stage,
+    alternatives: (plan, context) => technique.values(context).map((value) => technique.into(plan, value)),
+    numerics: (plan) => technique.numerics(technique.of(plan)),
+    conflict: (plan) => technique.conflict(technique.of(plan), plan),
+    explain: (plan) => technique.explain(technique.of(plan)),
+    shape: (plan, batch) => (action.stage === 'batch' ? action.shape(technique.of(plan), batch) : batch),
+    rewriteForward: (plan, forward) => (action.stage === 'forward' ? action.rewrite(technique.of(plan), forward) : forward),
+    rule: (plan) => (action.stage === 'update' ? action.rule(technique.of(plan)) : undefined),
+    rewriteStep: (plan, graph) => (action.stage === 'step' ? action.rewrite(technique.of(plan), graph) : graph),
+  };
+}

@@ -1,0 +1,62 @@
+/** `fulltune doctor`: what this machine offers, measured, and what is missing, with the remedy. */
+
+import { statfsSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { formatBytes, GIB } from '../base/bytes.ts';
+import { FulltuneError } from '../base/errors.ts';
+import { freeMemory } from '../devices/cpu/free-memory.ts';
+import { createDevice } from './devices.ts';
+
+export interface DoctorCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+export interface DoctorReport {
+  readonly checks: readonly DoctorCheck[];
+}
+
+const OLDEST_NODE = 20;
+
+export async function doctor(options: { readonly threads?: number } = {}): Promise<DoctorReport> {
+  return { checks: [nodeVersion(), processor(), ...(await kernels(options)), memory(), disk()] };
+}
+
+function nodeVersion(): DoctorCheck {
+  const major = Number(process.versions.node.split('.')[0]);
+  const ok = major >= OLDEST_NODE;
+  return { name: 'Node', ok, detail: process.versions.node, ...(ok ? {} : { remedy: `Install Node ${OLDEST_NODE} or newer.` }) };
+}
+
+function processor(): DoctorCheck {
+  return { name: 'processor', ok: true, detail: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${availableParallelism()} usable threads, ${process.arch}` };
+}
+
+async function kernels(options: { readonly threads?: number }): Promise<readonly DoctorCheck[]> {
+  try {
+    const device = createDevice({ device: 'cpu', ...options });
+    const peak = await device.measurePeak();
+    return [
+      { name: 'kernels', ok: true, detail: device.description },
+      { name: 'speed', ok: true, detail: `${(peak / 1e9).toFixed(0)} GFLOP/s multiply-add limit (registers only, ${device.threads} threads, measured now)` },
+    ];
+  } catch (error) {
+    if (!(error instanceof FulltuneError)) throw error;
+    return [{ name: 'kernels', ok: false, detail: error.message, ...(error.remedy === undefined ? {} : { remedy: error.remedy }) }];
+  }
+}
+
+function memory(): DoctorCheck {
+  const { bytes, holder } = freeMemory();
+  const ok = bytes >= GIB;
+  return { name: 'memory', ok, detail: `${holder} has ${formatBytes(bytes)} free`, ...(ok ? {} : { remedy: 'Stop other programs: little can be trained in less than 1 GiB.' }) };
+}
+
+function disk(): DoctorCheck {
+  const { bavail, bsize } = statfsSync('.');
+  const bytes = bavail * bsize;
+  const ok = bytes >= GIB;
+  return { name: 'disk', ok, detail: `${formatBytes(bytes)} free here`, ...(ok ? {} : { remedy: 'Free some: checkpoints take 12 bytes per parameter each.' }) };
+}

@@ -1,0 +1,27 @@
+import { describe, expect, it } from 'vitest';
+import { learningRateAt } from './learning-rate.ts';
+
+const base = { learningRate: 1, warmupSteps: 4, totalSteps: 12 } as const;
+
+describe('learningRateAt', () => {
+  it('warms up from zero and decays to zero, linear', () => {
+    const rates = Array.from({ length: 13 }, (_, step) => learningRateAt(step, { ...base, schedule: 'linear' }));
+    expect(rates).toEqual([0, 0.25, 0.5, 0.75, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0]);
+  });
+
+  it('follows half a cosine', () => {
+    expect(learningRateAt(8, { ...base, schedule: 'cosine' })).toBeCloseTo(0.5, 12);
+    expect(learningRateAt(6, { ...base, schedule: 'cosine' })).toBeCloseTo(0.5 * (1 + Math.cos(Math.PI / 4)), 12);
+    expect(learningRateAt(12, { ...base, schedule: 'cosine' })).toBeCloseTo(0, 12);
+  });
+
+  it('stays where it is when constant, with or without warm-up', () => {
+    expect(learningRateAt(0, { ...base, schedule: 'constant' })).toBe(1);
+    expect(learningRateAt(1, { ...base, schedule: 'constant_with_warmup' })).toBe(0.25);
+    expect(learningRateAt(11, { ...base, schedule: 'constant_with_warmup' })).toBe(1);
+  });
+
+  it('begins at the full rate without warm-up', () => {
+    expect(learningRateAt(0, { ...base, warmupSteps: 0, schedule: 'linear' })).toBe(1);
+  });
+});

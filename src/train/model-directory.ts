@@ -1,0 +1,56 @@
+/** A model folder, opened and checked: config.json understood, every weight found with its shape, nothing read yet. */
+
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { FulltuneError } from '../base/errors.ts';
+import { resolveModelPath } from '../files/hub-cache.ts';
+import type { SafetensorsDType } from '../files/safetensors.ts';
+import { WeightFiles } from '../files/weight-files.ts';
+import { matchWeights } from '../models/match-weights.ts';
+import { parseModelConfig, type ModelConfig } from '../models/model-config.ts';
+import { parameterList, type Parameter } from '../models/parameters.ts';
+
+/** A parameter and where its values lie in the folder's weight files. */
+export interface FileParameter extends Parameter {
+  readonly fileName: string;
+  readonly fileDType: SafetensorsDType;
+}
+
+export interface ModelDirectory {
+  readonly path: string;
+  readonly name: string;
+  readonly config: ModelConfig;
+  /** config.json as it is. */
+  readonly json: Readonly<Record<string, unknown>>;
+  readonly parameters: readonly FileParameter[];
+}
+
+/** Opens a folder, or a model id of the local Hugging Face cache. Throws E_HUB, E_MODEL or E_FILE. */
+export function openModelDirectory(idOrPath: string): ModelDirectory {
+  const path = resolveModelPath(idOrPath);
+  const { json, config } = readModelConfig(path);
+  const weights = WeightFiles.open(path);
+  try {
+    const fileNames = matchWeights(config, weights.tensors, path);
+    const parameters = parameterList(config).map((parameter): FileParameter => {
+      const fileName = fileNames.get(parameter.name)!;
+      return { ...parameter, fileName, fileDType: weights.tensors.get(fileName)!.dtype };
+    });
+    return { path, name: basename(idOrPath.replace(/\/+$/, '')), config, json, parameters };
+  } finally {
+    weights.close();
+  }
+}
+
+/** config.json of a folder, parsed and understood. */
+export function readModelConfig(folder: string): { readonly json: Readonly<Record<string, unknown>>; readonly config: ModelConfig } {
+  const where = join(folder, 'config.json');
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(where, 'utf8'));
+  } catch (error) {
+    throw new FulltuneError('E_MODEL', `config.json cannot be read: ${error instanceof Error ? error.message : String(error)}`, { where, cause: error });
+  }
+  const config = parseModelConfig(json, where);
+  return { json: json as Readonly<Record<string, unknown>>, config };
+}

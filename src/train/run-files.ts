@@ -1,0 +1,152 @@
+/**
+ * What a run reads when it starts and leaves behind: base weights or a checkpoint in, checkpoints and the finished model out.
+ * trainer_state.json holds the step, the data cursor, and the log in transformers' own form (`log_history`).
+ */
+
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { formatBytes } from '../base/bytes.ts';
+import { FulltuneError } from '../base/errors.ts';
+import type { Cursor } from '../data/batches.ts';
+import { finishModel, rotateCheckpoints, writeCheckpoint } from '../files/checkpoint.ts';
+import { checkDiskSpace } from '../files/disk.ts';
+import { copyModelFiles } from '../files/model-files.ts';
+import { readJson, writeJson } from '../files/json.ts';
+import { dtypeBytes } from '../graph/dtype.ts';
+import { byteCount, elementCount } from '../graph/shape.ts';
+import type { CheckpointEvent, StepEvent } from '../run/events.ts';
+import type { SaveDType } from '../run/run-config.ts';
+import type { FileParameter } from './model-directory.ts';
+import type { PreparedRun } from './prepare-run.ts';
+import type { TrainingState } from './training-state.ts';
+import { floatDType, readOptimizerState, readWeights, writeOptimizerState, writeWeights, type FloatDType } from './weights.ts';
+
+type LogEntry = Readonly<Record<string, number>>;
+
+interface TrainerState {
+  readonly version: 1;
+  readonly global_step: number;
+  readonly epoch: number;
+  readonly cursor: Cursor;
+  readonly log_history: readonly LogEntry[];
+}
+
+export interface StartingPoint {
+  readonly step: number;
+  readonly cursor: Cursor | undefined;
+}
+
+const DTYPE_NAMES: Readonly<Record<FloatDType, Exclude<SaveDType, 'source'>>> = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' };
+const SAVE_DTYPES: Readonly<Record<Exclude<SaveDType, 'source'>, FloatDType>> = { float32: 'f32', bfloat16: 'bf16', float16: 'f16' };
+
+export class RunFiles {
+  readonly directory: string;
+  private readonly prepared: PreparedRun;
+  private readonly checkpoint: string | undefined;
+  private log: LogEntry[] = [];
+  private epoch = 0;
+  /** Step of the newest checkpoint that this process wrote or started from. */
+  savedStep: number | undefined;
+
+  /** `checkpoint`: the verified folder to start from; without it the run starts from the base model. */
+  constructor(directory: string, prepared: PreparedRun, checkpoint: string | undefined) {
+    this.directory = directory;
+    this.prepared = prepared;
+    this.checkpoint = checkpoint;
+  }
+
+  /** Refuses a disk that could not hold all checkpoints and the finished model: before step 1, not at step 2,321. */
+  checkDisk(): void {
+    const { settings, model, planned } = this.prepared;
+    const blocks = [...planned.compiled.memory.persistent.values()];
+    const bytesOf = (storage: string): number => blocks.filter(({ value }) => value.storage === storage).reduce((sum, { value }) => sum + byteCount(value), 0);
+    const checkpoint = bytesOf('parameter') + bytesOf('optimizer-state');
+    const finished = model.parameters.reduce((sum, parameter) => sum + elementCount(parameter.shape) * dtypeBytes(this.savedDType(parameter)), 0);
+    // One more than is kept: the oldest goes only after the newest is complete.
+    const count = settings.save_total_limit + 1;
+    checkDiskSpace(this.directory, count * checkpoint + finished, `${count} checkpoints of ${formatBytes(checkpoint)} and the finished model of ${formatBytes(finished)}`);
+  }
+
+  /** Fills weights and state. */
+  async restore(state: TrainingState): Promise<StartingPoint> {
+    const { model } = this.prepared;
+    if (this.checkpoint === undefined) {
+      await readWeights(state, model.path, model.parameters);
+      return { step: 0, cursor: undefined };
+    }
+    const saved = readTrainerState(this.checkpoint);
+    await readWeights(state, this.checkpoint, model.parameters);
+    await readOptimizerState(state, join(this.checkpoint, 'optimizer.safetensors'));
+    this.log = [...saved.log_history];
+    this.epoch = saved.epoch;
+    this.savedStep = saved.global_step;
+    return { step: saved.global_step, cursor: saved.cursor };
+  }
+
+  /** Notes a step for `log_history`. */
+  record({ step, epoch, loss, gradientNorm, learningRate }: StepEvent): void {
+    this.epoch = epoch;
+    this.log.push({ step, epoch, loss, grad_norm: gradientNorm, learning_rate: learningRate });
+  }
+
+  async saveCheckpoint(state: TrainingState, { step, cursor }: { readonly step: number; readonly cursor: Cursor }): Promise<CheckpointEvent> {
+    const started = performance.now();
+    const { settings, model } = this.prepared;
+    const trainerState: TrainerState = { version: 1, global_step: step, epoch: this.epoch, cursor, log_history: this.log };
+    const { path, bytes } = await writeCheckpoint(this.directory, step, async (folder) => {
+      copyModelFiles(model.path, folder);
+      this.writeModelJson(folder, () => 'f32');
+      const weights = await writeWeights(state, folder, model.parameters, () => 'f32');
+      const optimizer = await writeOptimizerState(state, join(folder, 'optimizer.safetensors'));
+      writeJson(join(folder, 'trainer_state.json'), trainerState);
+      return Object.fromEntries([...weights, optimizer].map((file) => [basename(file.path), file.sha256]));
+    });
+    this.savedStep = step;
+    await rotateCheckpoints(this.directory, settings.save_total_limit);
+    return { kind: 'checkpoint', step, path, bytes, saveMs: performance.now() - started };
+  }
+
+  /** Writes `model/`: loads in transformers as it is. Returns its path. */
+  async saveModel(state: TrainingState): Promise<string> {
+    const { model } = this.prepared;
+    return finishModel(this.directory, async (folder) => {
+      copyModelFiles(model.path, folder);
+      this.writeModelJson(folder, (parameter) => this.savedDType(parameter));
+      await writeWeights(state, folder, model.parameters, (parameter) => this.savedDType(parameter));
+    });
+  }
+
+  private savedDType(parameter: FileParameter): FloatDType {
+    const { save_dtype: dtype } = this.prepared.settings;
+    return dtype === 'source' ? floatDType(parameter.fileDType) : SAVE_DTYPES[dtype];
+  }
+
+  /**
+   * config.json says the dtype that the weights beside it have; it stays byte for byte when it does already. generation_config.json learns
+   * the end-of-turn token that the training taught, so that generation stops there.
+   */
+  private writeModelJson(folder: string, dtypeOf: (parameter: FileParameter) => FloatDType): void {
+    const { model, data } = this.prepared;
+    const dtypes = new Set(model.parameters.map(dtypeOf));
+    const [dtype] = dtypes;
+    const key = 'dtype' in model.json ? 'dtype' : 'torch_dtype';
+    if (dtypes.size === 1 && dtype !== undefined && model.json[key] !== DTYPE_NAMES[dtype]) {
+      writeJson(join(folder, 'config.json'), { ...model.json, [key]: DTYPE_NAMES[dtype] });
+    }
+    if (data.endOfTurnIds.length === 0) return;
+    const path = join(folder, 'generation_config.json');
+    const before = existsSync(path) ? readJson(path) : { bos_token_id: model.config.ids.bos, eos_token_id: model.config.ids.eos };
+    const known = [before['eos_token_id'] ?? []].flat().filter((id): id is number => typeof id === 'number');
+    const all = [...new Set([...known, ...data.endOfTurnIds])];
+    if (all.length > known.length) writeJson(path, { ...before, eos_token_id: all.length === 1 ? all[0] : all });
+  }
+}
+
+function readTrainerState(checkpoint: string): TrainerState {
+  const where = join(checkpoint, 'trainer_state.json');
+  const state = readJson(where);
+  if (state['version'] !== 1 || typeof state['global_step'] !== 'number' || !Array.isArray(state['log_history']) || typeof state['cursor'] !== 'object') {
+    throw new FulltuneError('E_CHECKPOINT', `trainer_state.json is of version ${String(state['version'])}; this fulltune reads version 1`, { where });
+  }
+  return state as unknown as TrainerState;
+}
