@@ -1,7 +1,7 @@
 /** The share of rows whose greedy answer is the completion, letter for letter. */
 
 /**
- * @param {import('fulltune').Model} model
+ * @param {{ generate(prompt: string, options: { maxNewTokens: number, temperature: number }): AsyncIterable<string> }} model what loadModel gives
  * @param {readonly import('./harbour.js').Row[]} rows
  * @returns {Promise<{ share: number, answers: readonly string[] }>}
  */

@@ -47,7 +47,7 @@ export function harbourTask() {
   return { train: signals.slice(0, 1500), heldOut: signals.slice(1500, 1700) };
 }
 
-/** The same prompts with the answers dealt out at random: nothing can be learned from them that helps on other signals. */
+/** The same prompts with the answers dealt out at random: nothing can be learned from them that helps on other signals. @returns {Row[]} */
 export function shuffleLabels(/** @type {readonly Row[]} */ rows) {
   const completions = shuffled(rows.map((row) => row.completion), randomFrom(11));
   return rows.map((row, index) => ({ prompt: row.prompt, completion: completions[index] }));

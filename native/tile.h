@@ -38,8 +38,8 @@ typedef int32_t vq_index __attribute__((vector_size(16)));
 #endif
 
 /*
- * Packs `count` <= `width` rows of `source` (row i starts at element `first` + i · stride, k runs along it) for k = 0 … depth - 1 into a
- * panel of `width`, a multiple of 4: a transposition, four by four. Rows `count` … width - 1 become zero.
+ * Packs rows of `source` (row i starts at element `first` + i · stride, k runs along it) for k = 0 … depth - 1 into a panel of
+ * `width`, a multiple of 4: a transposition, four by four. `count` rows exist, perhaps more than `width`; missing ones become zero.
  */
 VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count, int64_t depth) {
   for (int64_t k = 0; k < depth; k += 16) { /* a cache line of each row at a time */
@@ -68,14 +68,14 @@ VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t fi
 }
 
 /*
- * Packs `count` <= `width` columns of `source` (row k starts at element `first` + k · stride, columns run along it) for k = 0 … depth - 1
- * into a panel of `width`, a multiple of 4. Columns `count` … width - 1 become zero.
+ * Packs columns of `source` (row k starts at element `first` + k · stride, columns run along it) for k = 0 … depth - 1 into a panel of
+ * `width`, a multiple of 4. `count` columns exist, perhaps more than `width`; missing ones become zero.
  */
 VF_INLINE void pack_columns(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count, int64_t depth) {
   for (int64_t k = 0; k < depth; k++) {
     float *to = panel + k * width;
     const int64_t from = first + k * stride;
-    if (count == width) {
+    if (count >= width) {
       int i = 0;
       for (; i + VF_LANES <= width; i += VF_LANES) v_store(to + i, v_load_as(source, from + i, dtype));
       for (; i < width; i += 4) *(vq_at *)(to + i) = vq_load_as(source, from + i, dtype);

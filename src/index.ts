@@ -11,15 +11,34 @@ export type { MemoryGroup, MemoryReport } from './memory/report.ts';
 export type { DataStatistics } from './data/prepare.ts';
 export type { ChatMessage } from './data/tokenizer.ts';
 export type { ModelConfig } from './models/model-config.ts';
-export { plan, type PlanResult } from './train/plan-run.ts';
-export { resume, train, TrainingRun, type ResumeOptions, type TrainOptions } from './train/training-run.ts';
+export type { PlanResult } from './train/plan-run.ts';
+export type { ResumeOptions, TrainingRun, TrainOptions } from './train/training-run.ts';
 export type { RunResult } from './train/trainer.ts';
-export { Model, type EvaluateOptions, type GenerateOptions, type LoadOptions, type ModelEvaluation } from './train/model.ts';
+export type { Model, EvaluateOptions, GenerateOptions, LoadOptions, ModelEvaluation } from './train/model.ts';
 export { initModel, type InitOptions, type InitResult } from './train/init-model.ts';
 export { inspectData, inspectModel, type DataInspection, type ModelInspection } from './train/inspect.ts';
 export { doctor, type DoctorReport } from './train/doctor.ts';
 
+import { planRun } from './planner/plan.ts';
+import type { RunConfig } from './run/run-config.ts';
 import { Model, type LoadOptions } from './train/model.ts';
+import { planOnly, type PlanResult } from './train/plan-run.ts';
+import { resumeTraining, startTraining, type ResumeOptions, type TrainingRun, type TrainOptions } from './train/training-run.ts';
+
+/** Whether and how a run fits, with nothing written and no memory taken. Not fitting is a value, not a throw. */
+export function plan(config: RunConfig, options?: { readonly signal?: AbortSignal }): Promise<PlanResult> {
+  return planOnly(config, planRun, options);
+}
+
+/** Starts a new run at once. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
+export function train(config: RunConfig, options?: TrainOptions): TrainingRun {
+  return startTraining(config, planRun, options);
+}
+
+/** Goes on with a run from its newest checkpoint, bit for bit as if it had not been interrupted. */
+export function resume(runDirectory: string, changes?: Partial<RunConfig>, options?: ResumeOptions): TrainingRun {
+  return resumeTraining(runDirectory, changes, options);
+}
 
 /** Opens a model folder (or an id in the local Hugging Face cache) for `generate` and `evaluate`. */
 export function loadModel(path: string, options?: LoadOptions): Promise<Model> {

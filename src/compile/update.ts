@@ -21,7 +21,9 @@ export function appendUpdate(builder: GraphBuilder, trained: readonly TrainedPar
   const step = builder.input('step', 'i32', 1);
   for (const { parameter, gradient } of trained) {
     const value = builder.type(parameter);
-    const state = rule.state(value).map((s) => builder.persistent(stateName(value, s), 'optimizer-state', s));
-    builder.within(value.scope, 'update', () => rule.update({ builder, parameter, gradient, state, learningRate, step, gradientScale: factor }));
+    builder.within(value.scope, 'update', () => {
+      const state = rule.state(value).map((s) => builder.persistent(stateName(value, s), 'optimizer-state', s));
+      rule.update({ builder, parameter, gradient, state, learningRate, step, gradientScale: factor });
+    });
   }
 }

@@ -14,7 +14,7 @@ export function encodeLong(
   if (text.length <= LONG_TEXT_CHARACTERS || reading === 'none') return encodeWhole(text, addSpecialTokens);
   // What the post-processor puts around any text: known from the encoding of a short one.
   const cuts = reading === 'byte-level' ? cutsAfterNewline(text) : cutsBeforeNewline(text);
-  const separator = reading === 'sentencepiece' ? onlyToken(encodeWhole(' ', false), encodeWhole('\n', false)) : undefined;
+  const separator = reading === 'sentencepiece' ? prefixToken(encodeWhole) : undefined;
   if (reading === 'sentencepiece' && separator === undefined) return encodeWhole(text, addSpecialTokens);
 
   const ids: number[] = [];
@@ -30,7 +30,7 @@ export function encodeLong(
   const probeText = text.slice(0, 64);
   const bare = encodeWhole(probeText, false);
   const wrapped = encodeWhole(probeText, true);
-  const lead = wrapped.length - bare.length === 0 ? 0 : leadOf(wrapped, bare);
+  const lead = leadOf(wrapped, bare);
   return [...wrapped.slice(0, lead), ...ids, ...wrapped.slice(lead + bare.length)];
 }
 
@@ -42,9 +42,13 @@ function leadOf(wrapped: readonly number[], bare: readonly number[]): number {
   return 0;
 }
 
-/** The id of the space that is put before a newline, if the tokenizer puts one there. */
-function onlyToken(space: readonly number[], newline: readonly number[]): number | undefined {
-  return newline.length === 2 && space.includes(newline[0] ?? Number.NaN) ? newline[0] : newline.length === 1 ? Number.NaN : undefined;
+/** The id of the space that the tokenizer puts before a text that begins with a newline; NaN when it puts none; undefined when unclear. */
+function prefixToken(encodeWhole: (text: string, addSpecialTokens: boolean) => number[]): number | undefined {
+  const newline = encodeWhole('\n', false);
+  if (newline.length === 1) return Number.NaN;
+  const inside = encodeWhole('a\n', false);
+  if (newline.length !== 2 || inside.at(-1) !== newline[1]) return undefined;
+  return inside.at(-2) === newline[0] ? undefined : newline[0];
 }
 
 function cutsAfterNewline(text: string): number[] {

@@ -65,7 +65,7 @@ export function openTokenizer(modelDirectory: string): TextTokenizer {
 
   const encodeWhole = (text: string, addSpecialTokens: boolean): number[] => {
     const { ids } = tokenizer.encode(text, { add_special_tokens: addSpecialTokens });
-    if (ids.some((id) => id === undefined)) {
+    if (ids.some((id: number | undefined) => id === undefined)) {
       throw new FulltuneError('E_DATA', 'the tokenizer has no token for a part of the text and no unknown token', { where: tokenizerPath });
     }
     return ids;

@@ -122,7 +122,8 @@ async function writeIndex(path: string, totalBytes: number, weightMap: readonly 
 async function writeTensor(tensor: Sized, fill: Fill, put: (chunk: Uint8Array) => void): Promise<void> {
   let given = 0;
   let open = true;
-  const complaint = (what: string): Error => new Error(`tensor '${tensor.name}' ${tensor.dtype} [${tensor.shape}] has ${tensor.bytes} bytes, but ${what}`);
+  const complaint = (what: string): Error =>
+    new Error(`tensor '${tensor.name}' ${tensor.dtype} [${tensor.shape.join(', ')}] has ${tensor.bytes} bytes, but ${what}`);
   await fill(tensor.name, (chunk) => {
     if (!open) throw complaint('more were written after fill had ended');
     given += chunk.byteLength;
@@ -155,7 +156,7 @@ function sized(tensors: readonly TensorToWrite[]): Sized[] {
   const names = new Set<string>();
   return tensors.map((tensor) => {
     const bytes = shapeBytes(tensor.dtype, tensor.shape);
-    if (bytes === undefined) throw new FulltuneError('E_SHAPE', `tensor '${tensor.name}' cannot have the shape [${tensor.shape}]`);
+    if (bytes === undefined) throw new FulltuneError('E_SHAPE', `tensor '${tensor.name}' cannot have the shape [${tensor.shape.join(', ')}]`);
     if (names.has(tensor.name) || tensor.name === '__metadata__') throw new Error(`tensor name '${tensor.name}' is taken`);
     names.add(tensor.name);
     return { ...tensor, bytes };

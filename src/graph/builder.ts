@@ -99,7 +99,7 @@ export class GraphBuilder {
       return known;
     }
     const id = this.values.length;
-    this.values.push({ id, name, ...type, ...options, scope: this.scopePath });
+    this.values.push({ id, name, dtype: type.dtype, shape: type.shape, ...options, scope: this.scopePath });
     this.byName.set(name, id);
     this.inputs.push(id);
     return id;
@@ -125,7 +125,7 @@ export class GraphBuilder {
       const base = over === undefined ? undefined : this.values[inputs[over.input]!];
       const storage = base?.persistent ? base.storage : (options.storage ?? (phase === 'forward' ? 'activation' : 'workspace'));
       const name = this.unique(options.names?.[index] ?? base?.name ?? (scope === '' ? op : `${scope}/${op}`));
-      this.values.push({ id, name, ...type, storage, persistent: base?.persistent ?? false, scope });
+      this.values.push({ id, name, dtype: type.dtype, shape: type.shape, storage, persistent: base?.persistent ?? false, scope });
       return id;
     });
     this.nodes.push({ op, inputs: [...inputs], outputs, attrs, overwrites, phase, scope });
@@ -144,9 +144,15 @@ export class GraphBuilder {
   }
 
   private unique(name: string): string {
-    const count = (this.nameCounts.get(name) ?? 0) + 1;
+    let count = this.nameCounts.get(name) ?? 0;
+    let candidate: string;
+    do {
+      count++;
+      candidate = count === 1 ? name : `${name}:${count}`;
+    } while (this.byName.has(candidate) || this.nameCounts.has(candidate)); // `x:2` may itself be the base of a later name
     this.nameCounts.set(name, count);
-    return count === 1 && !this.byName.has(name) ? name : `${name}:${count}`;
+    this.nameCounts.set(candidate, Math.max(1, this.nameCounts.get(candidate) ?? 0));
+    return candidate;
   }
 
   /** Makes a value that a node writes here outlive the program, under `name`: other programs read it as that persistent value. */

@@ -3,7 +3,7 @@
  */
 
 import type { ShapeRules } from './builder.ts';
-import type { Graph, Node, ValueId } from './graph.ts';
+import type { Graph, Node, Value, ValueId } from './graph.ts';
 import { printNode } from './print.ts';
 import { elementCount, formatType, sameShape, type TensorType } from './shape.ts';
 
@@ -32,7 +32,7 @@ export function verifyGraph(graph: Graph, rules: ShapeRules): void {
     }
     verifyTypes(graph, node, rules, fail);
     verifyOverwrites(graph, node, fail);
-    for (const { input } of node.overwrites) overwritten.set(node.inputs[input] ?? NaN, node);
+    for (const id of overwrittenBy(node)) overwritten.set(id, node);
   }
   for (const [name, id] of Object.entries(graph.outputs)) {
     if (!available.has(id)) throw new Error(`graph: output '${name}' is value %${id}, which nothing makes`);
@@ -79,7 +79,7 @@ function verifyOverwrites(graph: Graph, node: Node, fail: Fail): void {
   const outputs = new Set<number>();
   const bytes = new Set<ValueId>();
   for (const { input, output } of node.overwrites) {
-    const [from, to] = [graph.values[node.inputs[input] ?? NaN], graph.values[node.outputs[output] ?? NaN]];
+    const [from, to] = [valueAt(graph, node.inputs, input), valueAt(graph, node.outputs, output)];
     if (from === undefined || to === undefined) return fail(node, `output ${output} overwrites input ${input}, and one of them does not exist`);
     if (from.storage === 'input' || from.storage === 'constant') fail(node, `${from.storage} '${from.name}' is overwritten`);
     if (from.dtype !== to.dtype || elementCount(from.shape) !== elementCount(to.shape)) fail(node, `${formatType(to)} cannot live in the bytes of ${formatType(from)}`);
@@ -89,6 +89,15 @@ function verifyOverwrites(graph: Graph, node: Node, fail: Fail): void {
     outputs.add(output);
     bytes.add(from.id);
   }
+}
+
+function overwrittenBy(node: Node): readonly ValueId[] {
+  return node.overwrites.flatMap(({ input }) => node.inputs[input] ?? []);
+}
+
+function valueAt(graph: Graph, ids: readonly ValueId[], index: number): Value | undefined {
+  const id = ids[index];
+  return id === undefined ? undefined : graph.values[id];
 }
 
 /** The node as text even where its values do not exist. */

@@ -84,7 +84,9 @@ export function topologicalOrder(graph: Graph): readonly Node[] {
       if (maker !== undefined) first.add(maker);
     }
     for (const { input } of node.overwrites) {
-      for (const reader of readers.get(node.inputs[input] ?? NaN) ?? []) if (reader !== position) first.add(reader);
+      const old = node.inputs[input];
+      const others = old === undefined ? [] : (readers.get(old) ?? []);
+      for (const reader of others) if (reader !== position) first.add(reader);
     }
     return first;
   });

@@ -1,4 +1,7 @@
-/** What every model here is: blocks that read token ids, and a head. What a block attends to is given from outside: the row itself in training, a cache in generate. */
+/**
+ * What every model here is: blocks that read token ids, and a head. What a block attends to is given from outside: the row itself in
+ * training, a cache in generate.
+ */
 
 import type { ValueId } from '../graph/graph.ts';
 

@@ -37,8 +37,9 @@ export function gpt2(b: GraphBuilder, config: Gpt2Config): Decoder {
   /** x [B,T,D] → [B,T,D] through F features */
   function mlpPart(x: ValueId, layer: number): ValueId {
     const path = `transformer.h.${layer}`;
-    const features = gelu(b, project(norm(x, `${path}.ln_2`), `${path}.mlp.c_fc`), { approximate: config.activation === 'gelu-tanh' ? 'tanh' : 'none' });
-    return add(b, x, project(features, `${path}.mlp.c_proj`));
+    const features = project(norm(x, `${path}.ln_2`), `${path}.mlp.c_fc`); // [B,T,F]
+    const active = gelu(b, features, { approximate: config.activation === 'gelu-tanh' ? 'tanh' : 'none' });
+    return add(b, x, project(active, `${path}.mlp.c_proj`));
   }
 
   function blocks({ ids, positions }: Tokens, attend: Attend): ValueId {

@@ -22,6 +22,18 @@ export function modelFor(builder: GraphBuilder, config: ModelConfig): Decoder {
   }
 }
 
+/** B and T of a micro-batch. */
+export interface RowShape {
+  readonly rows: number;
+  readonly length: number;
+}
+
+/** T of one run, and how many tokens the caches hold in all. */
+export interface CachedShape {
+  readonly length: number;
+  readonly capacity: number;
+}
+
 export interface ForwardValues {
   /** [B,T,D], what the output projection reads. */
   readonly hidden: ValueId;
@@ -35,7 +47,7 @@ export interface ForwardValues {
  * Rows of `length` tokens with their loss. Inputs: ids, labels (< 0: ignored; already shifted), positions, documentStart, i32 [B,T]; and
  * lossWeight f32 [1], one over the labelled tokens of the update. Throws `E_MODEL` for a length that the model cannot take.
  */
-export function buildForward(builder: GraphBuilder, config: ModelConfig, shape: { readonly rows: number; readonly length: number }): ForwardValues {
+export function buildForward(builder: GraphBuilder, config: ModelConfig, shape: RowShape): ForwardValues {
   checkLength(config, shape.length);
   const input = (name: string): ValueId => builder.input(name, 'i32', shape.rows, shape.length);
   const ids = input('ids');
@@ -58,7 +70,7 @@ export function buildForward(builder: GraphBuilder, config: ModelConfig, shape: 
  * lastIndex i32 [1] (which of the tokens is the last real one). Persistent: `cache.layers.<n>.key` and `.value`, f32 [1,capacity,G·K].
  * Output `logits` f32 [1,1,V], after token lastIndex. Throws `E_MODEL` for a capacity that the model cannot take.
  */
-export function buildCached(builder: GraphBuilder, config: ModelConfig, shape: { readonly length: number; readonly capacity: number }): { readonly logits: ValueId } {
+export function buildCached(builder: GraphBuilder, config: ModelConfig, shape: CachedShape): { readonly logits: ValueId } {
   checkLength(config, shape.capacity);
   const ids = builder.input('ids', 'i32', 1, shape.length);
   const positions = builder.input('positions', 'i32', 1, shape.length);

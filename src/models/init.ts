@@ -35,19 +35,27 @@ const GPT2_NAMES: Readonly<Record<keyof SizeOverrides, string | null>> = {
 /** What `init` can change. */
 export const SIZE_KEYS = Object.keys(GPT2_NAMES) as readonly (keyof SizeOverrides)[];
 
+export interface LikeConfig {
+  /** What to write as config.json. */
+  readonly json: Readonly<Record<string, unknown>>;
+  readonly config: ModelConfig;
+}
+
 /**
- * `json` (a parsed config.json) with the sizes of `overrides`, as the object to write and as the checked description.
+ * `json` (a parsed config.json) with the sizes of `overrides`.
  * A `head_dim` in the file that equals hidden_size / heads follows these; token ids beyond a smaller vocabulary are dropped.
  * Throws `E_MODEL` when the result is not a model that can be built.
  */
-export function likeConfig(json: unknown, overrides: SizeOverrides, where: string): { readonly json: Readonly<Record<string, unknown>>; readonly config: ModelConfig } {
+export function likeConfig(json: unknown, overrides: SizeOverrides, where: string): LikeConfig {
   const before = parseModelConfig(json, where);
   const result: Record<string, unknown> = { ...(json as Record<string, unknown>) };
   for (const key of SIZE_KEYS) {
     const value = overrides[key];
     if (value === undefined) continue;
     const name = before.kind === 'gpt2' ? GPT2_NAMES[key] : key;
-    if (name === null) throw new FulltuneError('E_MODEL', `${key} ${value} cannot be set for a model of type gpt2: it follows from the other sizes`, { where });
+    if (name === null) {
+      throw new FulltuneError('E_MODEL', `${key} ${value} cannot be set for a model of type gpt2: it follows from the other sizes`, { where });
+    }
     if (before.kind === 'gpt2' && name !== key) delete result[key];
     result[name] = value;
   }
@@ -87,7 +95,9 @@ export const CHUNK_ELEMENTS = 65536;
 export function initialValues(parameter: Parameter, seed: number, index: number): (count: number, offset: number) => Float32Array {
   const size = elementCount(parameter.shape);
   return (count, offset) => {
-    if (offset < 0 || count < 0 || offset + count > size) throw new RangeError(`elements ${offset} … ${offset + count} of ${size} in ${parameter.name}`);
+    if (offset < 0 || count < 0 || offset + count > size) {
+      throw new RangeError(`elements ${offset} … ${offset + count} of ${size} in ${parameter.name}`);
+    }
     const values = new Float32Array(count);
     const { init } = parameter;
     switch (init.kind) {

@@ -45,10 +45,10 @@ export function matchWeights(config: ModelConfig, tensors: ReadonlyMap<string, F
     }
     matches.set(name, found);
   }
-  const extra = [...left].filter((name) => !isIgnored(name, config));
+  const extra = [...left].filter((name) => !isIgnored(name, config)).map((name) => `${name} [${tensors.get(name)?.shape.join(', ') ?? ''}]`);
   const problems = [
     ...(missing.length > 0 ? [`missing: ${listed(missing)}`] : []),
-    ...(extra.length > 0 ? [`not part of this model: ${listed(extra.map((name) => `${name} [${tensors.get(name)?.shape.join(', ') ?? ''}]`))}`] : []),
+    ...(extra.length > 0 ? [`not part of this model: ${listed(extra)}`] : []),
     ...(misfits.length > 0 ? [`not as expected: ${listed(misfits)}`] : []),
   ];
   if (problems.length > 0) {

@@ -6,8 +6,10 @@
 import { FulltuneError } from '../base/errors.ts';
 import type { DType } from '../graph/dtype.ts';
 import { ConfigReader, shown } from './config-reader.ts';
+import { ARCHITECTURES, FAMILY_DEFAULTS, type LlamaType } from './families.ts';
 import { HARMLESS_KEYS } from './harmless-keys.ts';
 import { readRope, type Rope } from './rope.ts';
+import { readSlidingWindow } from './sliding-window.ts';
 
 /** Tokens with a meaning to data and generation. */
 export interface SpecialIds {
@@ -48,7 +50,7 @@ interface CommonConfig {
 /** Llama and its kin: RMSNorm before each part, rotary positions, grouped key/value heads, SwiGLU. */
 export interface LlamaConfig extends CommonConfig {
   readonly kind: 'llama';
-  readonly modelType: 'llama' | 'mistral' | 'qwen2' | 'qwen3';
+  readonly modelType: LlamaType;
   readonly rmsNormEpsilon: number;
   readonly rope: Rope;
   /** Biases of the query, key and value projections (Qwen2). */
@@ -76,39 +78,6 @@ export interface Gpt2Config extends CommonConfig {
 
 export type ModelConfig = LlamaConfig | Gpt2Config;
 
-type LlamaType = LlamaConfig['modelType'];
-
-/** The causal language models that are built here: architecture → model type. */
-const ARCHITECTURES: ReadonlyMap<string, LlamaType | 'gpt2'> = new Map([
-  ['LlamaForCausalLM', 'llama'],
-  ['MistralForCausalLM', 'mistral'],
-  ['Qwen2ForCausalLM', 'qwen2'],
-  ['Qwen3ForCausalLM', 'qwen3'],
-  ['GPT2LMHeadModel', 'gpt2'],
-]);
-
-interface FamilyDefaults {
-  readonly vocabularySize: number;
-  readonly feedForwardWidth: number;
-  /** When the key is absent; null in the file always means one per query head. */
-  readonly keyValueHeads: number | undefined;
-  readonly headWidth: number | undefined;
-  readonly maxPositions: number;
-  readonly bos: number | undefined;
-  readonly eos: number | undefined;
-}
-
-/** Defaults of LlamaConfig, MistralConfig, Qwen2Config and Qwen3Config (transformers 5.23) where they differ from one another. */
-const FAMILY_DEFAULTS: Readonly<Record<LlamaType, FamilyDefaults>> = {
-  llama: { vocabularySize: 32000, feedForwardWidth: 11008, keyValueHeads: undefined, headWidth: undefined, maxPositions: 2048, bos: 1, eos: 2 },
-  mistral: { vocabularySize: 32000, feedForwardWidth: 14336, keyValueHeads: 8, headWidth: undefined, maxPositions: 131072, bos: 1, eos: 2 },
-  qwen2: { vocabularySize: 151936, feedForwardWidth: 22016, keyValueHeads: 32, headWidth: undefined, maxPositions: 32768, bos: undefined, eos: undefined },
-  qwen3: { vocabularySize: 151936, feedForwardWidth: 22016, keyValueHeads: 32, headWidth: 128, maxPositions: 32768, bos: undefined, eos: undefined },
-};
-
-/** Default window of Mistral, Qwen2 and Qwen3 when the key is absent (null: no window). */
-const DEFAULT_WINDOW = 4096;
-
 /**
  * Checks `json` (the parsed config.json) and describes the model. `where` names the file in messages.
  * Throws `E_MODEL` for an unknown architecture, an unknown key, a value that is not supported, or sizes that do not fit one another.
@@ -135,9 +104,8 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
  */
 export function checkLength(config: ModelConfig, length: number): readonly string[] {
   if (config.kind === 'llama' && config.slidingWindow !== undefined && length > config.slidingWindow) {
-    throw new FulltuneError('E_MODEL', `rows of ${length} tokens exceed the model's sliding_window of ${config.slidingWindow}, and windowed attention is not built in`, {
-      where: 'max_length', remedy: `Set max_length to ${config.slidingWindow} or less.`,
-    });
+    const problem = `rows of ${length} tokens exceed the model's sliding_window of ${config.slidingWindow}, and windowed attention is not built in`;
+    throw new FulltuneError('E_MODEL', problem, { where: 'max_length', remedy: `Set max_length to ${config.slidingWindow} or less.` });
   }
   if (length <= config.maxPositions) return [];
   if (config.kind === 'gpt2') {
@@ -154,7 +122,8 @@ function readModelType(reader: ConfigReader): LlamaType | 'gpt2' {
   const modelType = reader.raw('model_type') ?? undefined;
   if (architectures === undefined) {
     if (modelType === undefined) reader.fail('neither architectures nor model_type says what this model is', supported);
-    return [...ARCHITECTURES.values()].find((type) => type === modelType) ?? reader.fail(`model_type ${shown(modelType)} is not supported`, supported);
+    const known = [...ARCHITECTURES.values()].find((type) => type === modelType);
+    return known ?? reader.fail(`model_type ${shown(modelType)} is not supported`, supported);
   }
   const name: unknown = Array.isArray(architectures) && architectures.length === 1 ? architectures[0] : undefined;
   const type = typeof name === 'string' ? ARCHITECTURES.get(name) : undefined;
@@ -168,7 +137,8 @@ function readLlama(reader: ConfigReader, type: LlamaType): LlamaConfig {
   const width = reader.size('hidden_size', 4096);
   const layers = reader.size('num_hidden_layers', 32);
   const heads = reader.size('num_attention_heads', 32);
-  const keyValueHeads = reader.optionalSize('num_key_value_heads') ?? (reader.has('num_key_value_heads') ? heads : (defaults.keyValueHeads ?? heads));
+  const absentKeyValueHeads = reader.has('num_key_value_heads') ? undefined : defaults.keyValueHeads;
+  const keyValueHeads = reader.optionalSize('num_key_value_heads') ?? absentKeyValueHeads ?? heads;
   const givenHeadWidth = reader.optionalSize('head_dim') ?? defaults.headWidth;
   if ((givenHeadWidth === undefined || type === 'llama') && width % heads !== 0) {
     reader.fail(`hidden_size ${width} is not a multiple of num_attention_heads ${heads}`);
@@ -206,7 +176,7 @@ function readLlama(reader: ConfigReader, type: LlamaType): LlamaConfig {
     outputBias: attentionBias,
     mlpBias: type === 'llama' ? reader.flag('mlp_bias', false) : false,
     qkNorm: type === 'qwen3',
-    slidingWindow: readWindow(reader, type, layers),
+    slidingWindow: readSlidingWindow(reader, type, layers),
     notices,
   };
 }
@@ -267,35 +237,4 @@ function readDType(reader: ConfigReader): DType | undefined {
   const spelt = ['dtype', 'torch_dtype'].filter((key) => (reader.raw(key) ?? undefined) !== undefined);
   const key = spelt[0];
   return key === undefined ? undefined : DTYPE_OF[reader.choice(key, DTYPE_NAMES, 'float32')];
-}
-
-/** The sliding window that some layer has, by the rules of each family. */
-function readWindow(reader: ConfigReader, type: LlamaType, layers: number): number | undefined {
-  const window = reader.optionalSize('sliding_window');
-  switch (type) {
-    case 'llama':
-      return window; // LlamaConfig has none; one that is given means a model that looks less far
-    case 'mistral':
-      reader.only('layer_types', [Array.from({ length: layers }, () => 'full_attention'), Array.from({ length: layers }, () => 'sliding_attention')], 'layers that differ from one another are not supported');
-      return reader.has('sliding_window') ? window : DEFAULT_WINDOW;
-    case 'qwen2':
-    case 'qwen3': {
-      const used = reader.flag('use_sliding_window', false);
-      const firstWindowed = reader.number('max_window_layers', 28, 0);
-      const types = readLayerTypes(reader, layers);
-      const windowed = types === undefined ? firstWindowed < layers : types.includes('sliding_attention');
-      return used && windowed ? (reader.has('sliding_window') ? window : DEFAULT_WINDOW) : undefined;
-    }
-    default:
-      return type satisfies never;
-  }
-}
-
-function readLayerTypes(reader: ConfigReader, layers: number): readonly unknown[] | undefined {
-  const types = reader.raw('layer_types') ?? undefined;
-  if (types === undefined) return undefined;
-  if (!Array.isArray(types) || types.length !== layers) reader.fail(`layer_types is ${shown(types)}; it must name one type for each of the ${layers} layers`);
-  const other: unknown = types.find((type) => type !== 'full_attention' && type !== 'sliding_attention');
-  if (other !== undefined) reader.fail(`layer_types has ${shown(other)}, which is not supported`, 'Supported: full_attention, sliding_attention.');
-  return types;
 }

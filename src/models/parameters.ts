@@ -57,7 +57,8 @@ function kinds(initializerRange: number): Kinds {
   const normal = (standardDeviation: number): Init => ({ kind: 'normal', standardDeviation });
   return {
     embedding: (name, rows, width) => ({ name, shape: [rows, width], kind: 'embedding', init: normal(initializerRange) }),
-    matrix: (name, rows, columns, standardDeviation = initializerRange) => ({ name, shape: [rows, columns], kind: 'matrix', init: normal(standardDeviation) }),
+    matrix: (name, rows, columns, standardDeviation = initializerRange) =>
+      ({ name, shape: [rows, columns], kind: 'matrix', init: normal(standardDeviation) }),
     bias: (name, width) => ({ name, shape: [width], kind: 'bias', init: { kind: 'zeros' } }),
     norm: (name, width) => ({ name, shape: [width], kind: 'norm', init: { kind: 'ones' } }),
   };
@@ -79,7 +80,7 @@ function llamaParameters(config: LlamaConfig): readonly Parameter[] {
       ...linear(`${path}.self_attn.q_proj`, queryWidth, D, config.qkvBias),
       ...linear(`${path}.self_attn.k_proj`, keyValueWidth, D, config.qkvBias),
       ...linear(`${path}.self_attn.v_proj`, keyValueWidth, D, config.qkvBias),
-      ...(config.qkNorm ? [norm(`${path}.self_attn.q_norm.weight`, config.headWidth), norm(`${path}.self_attn.k_norm.weight`, config.headWidth)] : []),
+      ...(config.qkNorm ? ['q_norm', 'k_norm'].map((part) => norm(`${path}.self_attn.${part}.weight`, config.headWidth)) : []),
       ...linear(`${path}.self_attn.o_proj`, D, queryWidth, config.outputBias),
       norm(`${path}.post_attention_layernorm.weight`, D),
       ...linear(`${path}.mlp.gate_proj`, F, D, config.mlpBias),

@@ -1,6 +1,6 @@
 /** Rotary position embedding (Su et al. 2021): its settings in config.json, in the spellings of transformers 4 and 5, and its frequencies. */
 
-import type { ConfigReader } from './config-reader.ts';
+import { shown, type ConfigReader } from './config-reader.ts';
 
 export type Rope =
   | { readonly kind: 'default'; readonly theta: number }
@@ -57,7 +57,7 @@ export function readRope(reader: ConfigReader, maxPositions: number): Rope {
       return { kind: 'llama3', theta, factor, lowFrequencyFactor, highFrequencyFactor, originalMaxPositions };
     }
     default:
-      return inner.fail(`rope type '${String(name)}' is not supported`, 'Supported: default, linear, llama3.');
+      return inner.fail(`rope type ${shown(name)} is not supported`, 'Supported: default, linear, llama3.');
   }
 }
 

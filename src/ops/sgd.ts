@@ -4,7 +4,7 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { Attrs, ValueId } from '../graph/graph.ts';
 import { elementCount, tensor } from '../graph/shape.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
-import { at, expectCount, expectFlag, expectFloat, expectType } from './rules.ts';
+import { at, expectCount, expectFloat, expectType } from './rules.ts';
 
 export interface SgdUpdate {
   /** Any float type; overwritten. */
@@ -19,7 +19,6 @@ export interface SgdUpdate {
   readonly gradientScale: ValueId;
   readonly momentum: number;
   readonly weightDecay: number;
-  readonly nesterov?: boolean;
 }
 
 export interface SgdResult {
@@ -27,10 +26,10 @@ export interface SgdResult {
   readonly momentumBuffer?: ValueId;
 }
 
-/** g = gradient·gradientScale + wd·p; m ← μ·m + g; p ← p − lr·m (with Nesterov: lr·(g + μ·m)). Without momentum m is g. */
+/** g = gradient·gradientScale + wd·p; m ← μ·m + g; p ← p − lr·m. Without momentum m is g. */
 export function sgdUpdate(b: GraphBuilder, u: SgdUpdate): SgdResult {
   const buffer = u.momentumBuffer === undefined ? [] : [u.momentumBuffer];
-  const attrs = { momentum: u.momentum, weightDecay: u.weightDecay, nesterov: u.nesterov === true ? 1 : 0 };
+  const attrs = { momentum: u.momentum, weightDecay: u.weightDecay };
   const inputs = [u.parameter, u.gradient, ...buffer, u.learningRate, u.gradientScale];
   const outputs = b.node('sgd', inputs, attrs, { overwrites: overwritesOf(attrs) });
   return { parameter: at(outputs, 0), ...(outputs[1] === undefined ? {} : { momentumBuffer: outputs[1] }) };
@@ -46,12 +45,11 @@ function overwritesOf(attrs: Attrs): readonly { output: number; input: number }[
 
 export const sgdOp: Op = {
   name: 'sgd',
-  attrs: ['momentum', 'weightDecay', 'nesterov'],
+  attrs: ['momentum', 'weightDecay'],
   infer(inputs, attrs) {
     const momentum = attr(attrs, 'momentum');
     expect(momentum >= 0, `momentum must be 0 or more, got ${momentum}`);
     attr(attrs, 'weightDecay');
-    expectFlag(attr(attrs, 'nesterov'), 'nesterov');
     const rest = hasBuffer(attrs) ? 3 : 2;
     expectCount(inputs, rest + 2);
     const parameter = at(inputs, 0);
@@ -74,15 +72,13 @@ export const sgdOp: Op = {
     const g = gradient.map((element, i) => element * scale + attr(attrs, 'weightDecay') * parameter[i]!);
     if (!hasBuffer(attrs)) return [parameter.map((old, i) => old - rate * g[i]!)];
     const m = at(inputs, 2).map((old, i) => momentum * old + g[i]!);
-    const direction = attr(attrs, 'nesterov') === 1 ? g.map((element, i) => element + momentum * m[i]!) : m;
-    return [parameter.map((old, i) => old - rate * direction[i]!), m];
+    return [parameter.map((old, i) => old - rate * m[i]!), m];
   },
   samples: [
-    sample('size 1', [1], { momentum: 0, weightDecay: 0, nesterov: 0 }),
-    sample('odd size, decay', [3, 13], { momentum: 0, weightDecay: 0.1, nesterov: 0 }),
-    sample('momentum', [7, 19], { momentum: 0.9, weightDecay: 0.01, nesterov: 0 }),
-    sample('Nesterov', [5, 9], { momentum: 0.9, weightDecay: 0.01, nesterov: 1 }),
-    sample('more than a block', [33, 257], { momentum: 0.9, weightDecay: 0, nesterov: 0 }),
+    sample('size 1', [1], { momentum: 0, weightDecay: 0 }),
+    sample('odd size, decay', [3, 13], { momentum: 0, weightDecay: 0.1 }),
+    sample('momentum', [7, 19], { momentum: 0.9, weightDecay: 0.01 }),
+    sample('more than a block', [33, 257], { momentum: 0.9, weightDecay: 0 }),
   ],
 };
 

@@ -1,5 +1,6 @@
 /** The part of fulltune that runs anywhere, browsers included: configs in, plans out. */
 
-export { parseModelConfig, type ModelConfig } from '../models/model-config.ts';
+export { compilePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
 export { memoryReport, type MemoryReport } from '../memory/report.ts';
-export { compilePlan, planRun, type PlannedRun, type PlanRequest } from './plan.ts';
+export { parseModelConfig, type ModelConfig } from '../models/model-config.ts';
+export { planRun } from './plan.ts';

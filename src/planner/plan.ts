@@ -3,33 +3,10 @@
  * takes this function's place without changing what goes in or comes out. Knows no file and no device, so it also runs in a browser.
  */
 
-import { compile, type CompiledRun } from '../compile/compile.ts';
-import type { DeviceSpec } from '../devices/device.ts';
-import { memoryReport, type MemoryReport } from '../memory/report.ts';
-import type { ModelConfig } from '../models/model-config.ts';
-import type { Settings } from '../run/run-config.ts';
+import { compilePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
 import type { TechniqueContext } from '../techniques/technique.ts';
-
-export interface PlanRequest {
-  readonly settings: Settings;
-  readonly model: ModelConfig;
-  readonly maxLength: number;
-  readonly bucketLengths: readonly number[];
-  /** Names of parameters that are not trained. */
-  readonly frozen: readonly string[];
-  readonly device: DeviceSpec;
-  /** What the process may hold in all. */
-  readonly memoryBytes: number;
-}
-
-export interface PlannedRun {
-  readonly plan: TrainingPlan;
-  readonly compiled: CompiledRun;
-  readonly report: MemoryReport;
-  readonly fits: boolean;
-}
 
 /** The first plan that fits, in the order in which techniques list their values; if none does, the smallest one seen. */
 export function planRun(request: PlanRequest): PlannedRun {
@@ -41,13 +18,6 @@ export function planRun(request: PlanRequest): PlannedRun {
   }
   if (smallest === undefined) throw new Error('the settings leave no plan');
   return smallest;
-}
-
-/** Compiles a given plan, such as the one a run stored. */
-export function compilePlan({ model, device, memoryBytes }: Pick<PlanRequest, 'model' | 'device' | 'memoryBytes'>, plan: TrainingPlan): PlannedRun {
-  const compiled = compile({ model, plan, device, purpose: 'train' });
-  const report = memoryReport(compiled.memory);
-  return { plan, compiled, report, fits: report.forecastBytes <= memoryBytes };
 }
 
 function alternatives({ settings, maxLength, bucketLengths, frozen }: PlanRequest): readonly TrainingPlan[] {

@@ -45,7 +45,7 @@ export async function initModel(options: InitOptions): Promise<InitResult> {
   const aside = join(dirname(directory), `.${basename(directory)}.partial-${process.pid}`);
   mkdirSync(aside, { recursive: true });
   try {
-    copyModelFiles(like, aside);
+    await copyModelFiles(like, aside);
     writeJson(join(aside, 'config.json'), { ...json, ['dtype' in json ? 'dtype' : 'torch_dtype']: dtype });
     await writeSharded({
       directory: aside,

@@ -1,8 +1,9 @@
-/** `plan(config)`: the plan and its memory, with nothing written and no memory taken. Not fitting is a value, not a throw. */
+/** What `plan(config)` does: the plan and its memory, with nothing written and no memory taken. Not fitting is a value, not a throw. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ChoosePlan } from '../compile/planned-run.ts';
 import type { DataStatistics } from '../data/prepare.ts';
 import type { MemoryReport } from '../memory/report.ts';
 import type { Choice } from '../run/events.ts';
@@ -30,10 +31,10 @@ export type PlanResult =
   | ({ readonly kind: 'fits' } & PlanFacts)
   | ({ readonly kind: 'too-small'; readonly neededBytes: number; readonly remedies: readonly string[] } & PlanFacts);
 
-export async function plan(config: RunConfig, options: { readonly signal?: AbortSignal } = {}): Promise<PlanResult> {
+export async function planOnly(config: RunConfig, choose: ChoosePlan, options: { readonly signal?: AbortSignal } = {}): Promise<PlanResult> {
   const workDirectory = mkdtempSync(join(tmpdir(), 'fulltune-'));
   try {
-    const prepared = await prepareRun(config, { workDirectory, ...options });
+    const prepared = await prepareRun(config, { workDirectory, plan: choose, ...options });
     const { settings, model, data, planned, freeBytes, choices, notices } = prepared;
     const batches = new BatchSource({ file: data.train, ...planned.plan.packing, ...planned.plan.batch, seed: settings.seed, shuffle: settings.shuffle });
     const rowsPerUpdate = planned.plan.batch.rowsPerUpdate;

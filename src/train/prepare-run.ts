@@ -12,7 +12,7 @@ import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { checkLength, type ModelConfig } from '../models/model-config.ts';
-import { compilePlan, planRun, type PlannedRun } from '../planner/plan.ts';
+import { compilePlan, type ChoosePlan, type PlannedRun } from '../compile/planned-run.ts';
 import type { Choice } from '../run/events.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
@@ -39,8 +39,8 @@ export interface PreparedRun {
 export interface PrepareOptions {
   /** Folder for token files: it exists and may be thrown away. */
   readonly workDirectory: string;
-  /** A stored plan to follow instead of making one. */
-  readonly plan?: TrainingPlan;
+  /** The plan to follow, or who makes one. */
+  readonly plan: TrainingPlan | ChoosePlan;
   readonly signal?: AbortSignal;
 }
 
@@ -68,7 +68,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     device,
     memoryBytes: Math.floor(freeBytes * MEMORY_SHARE),
   };
-  const planned = options.plan === undefined ? planRun(request) : compilePlan(request, options.plan);
+  const planned = typeof options.plan === 'function' ? options.plan(request) : compilePlan(request, options.plan);
   return {
     settings, model, data, device, planned, freeBytes,
     choices: choicesOf(config, settings, data, planned),

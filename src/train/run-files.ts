@@ -3,7 +3,7 @@
  * trainer_state.json holds the step, the data cursor, and the log in transformers' own form (`log_history`).
  */
 
-import { existsSync } from 'node:fs';
+import { copyFileSync, existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
@@ -16,6 +16,7 @@ import { dtypeBytes } from '../graph/dtype.ts';
 import { byteCount, elementCount } from '../graph/shape.ts';
 import type { CheckpointEvent, StepEvent } from '../run/events.ts';
 import type { SaveDType } from '../run/run-config.ts';
+import type { StorageClass } from '../run/storage-class.ts';
 import type { FileParameter } from './model-directory.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { TrainingState } from './training-state.ts';
@@ -55,18 +56,6 @@ export class RunFiles {
     this.checkpoint = checkpoint;
   }
 
-  /** Refuses a disk that could not hold all checkpoints and the finished model: before step 1, not at step 2,321. */
-  checkDisk(): void {
-    const { settings, model, planned } = this.prepared;
-    const blocks = [...planned.compiled.memory.persistent.values()];
-    const bytesOf = (storage: string): number => blocks.filter(({ value }) => value.storage === storage).reduce((sum, { value }) => sum + byteCount(value), 0);
-    const checkpoint = bytesOf('parameter') + bytesOf('optimizer-state');
-    const finished = model.parameters.reduce((sum, parameter) => sum + elementCount(parameter.shape) * dtypeBytes(this.savedDType(parameter)), 0);
-    // One more than is kept: the oldest goes only after the newest is complete.
-    const count = settings.save_total_limit + 1;
-    checkDiskSpace(this.directory, count * checkpoint + finished, `${count} checkpoints of ${formatBytes(checkpoint)} and the finished model of ${formatBytes(finished)}`);
-  }
-
   /** Fills weights and state. */
   async restore(state: TrainingState): Promise<StartingPoint> {
     const { model } = this.prepared;
@@ -94,7 +83,7 @@ export class RunFiles {
     const { settings, model } = this.prepared;
     const trainerState: TrainerState = { version: 1, global_step: step, epoch: this.epoch, cursor, log_history: this.log };
     const { path, bytes } = await writeCheckpoint(this.directory, step, async (folder) => {
-      copyModelFiles(model.path, folder);
+      await copyModelFiles(model.path, folder);
       this.writeModelJson(folder, () => 'f32');
       const weights = await writeWeights(state, folder, model.parameters, () => 'f32');
       const optimizer = await writeOptimizerState(state, join(folder, 'optimizer.safetensors'));
@@ -110,15 +99,10 @@ export class RunFiles {
   async saveModel(state: TrainingState): Promise<string> {
     const { model } = this.prepared;
     return finishModel(this.directory, async (folder) => {
-      copyModelFiles(model.path, folder);
-      this.writeModelJson(folder, (parameter) => this.savedDType(parameter));
-      await writeWeights(state, folder, model.parameters, (parameter) => this.savedDType(parameter));
+      await copyModelFiles(model.path, folder);
+      this.writeModelJson(folder, (parameter) => savedDType(parameter, this.prepared));
+      await writeWeights(state, folder, model.parameters, (parameter) => savedDType(parameter, this.prepared));
     });
-  }
-
-  private savedDType(parameter: FileParameter): FloatDType {
-    const { save_dtype: dtype } = this.prepared.settings;
-    return dtype === 'source' ? floatDType(parameter.fileDType) : SAVE_DTYPES[dtype];
   }
 
   /**
@@ -130,9 +114,9 @@ export class RunFiles {
     const dtypes = new Set(model.parameters.map(dtypeOf));
     const [dtype] = dtypes;
     const key = 'dtype' in model.json ? 'dtype' : 'torch_dtype';
-    if (dtypes.size === 1 && dtype !== undefined && model.json[key] !== DTYPE_NAMES[dtype]) {
-      writeJson(join(folder, 'config.json'), { ...model.json, [key]: DTYPE_NAMES[dtype] });
-    }
+    const configPath = join(folder, 'config.json');
+    if (dtypes.size !== 1 || dtype === undefined || model.json[key] === DTYPE_NAMES[dtype]) copyFileSync(join(model.path, 'config.json'), configPath);
+    else writeJson(configPath, { ...model.json, [key]: DTYPE_NAMES[dtype] });
     if (data.endOfTurnIds.length === 0) return;
     const path = join(folder, 'generation_config.json');
     const before = existsSync(path) ? readJson(path) : { bos_token_id: model.config.ids.bos, eos_token_id: model.config.ids.eos };
@@ -140,6 +124,22 @@ export class RunFiles {
     const all = [...new Set([...known, ...data.endOfTurnIds])];
     if (all.length > known.length) writeJson(path, { ...before, eos_token_id: all.length === 1 ? all[0] : all });
   }
+}
+
+/** Refuses a disk that could not hold all checkpoints and the finished model: before step 1, not at step 2,321. */
+export function checkRunDisk(folder: string, prepared: PreparedRun): void {
+  const { settings, model, planned } = prepared;
+  const blocks = [...planned.compiled.memory.persistent.values()];
+  const bytesOf = (storage: StorageClass): number => blocks.filter(({ value }) => value.storage === storage).reduce((sum, { value }) => sum + byteCount(value), 0);
+  const checkpoint = bytesOf('parameter') + bytesOf('optimizer-state');
+  const finished = model.parameters.reduce((sum, parameter) => sum + elementCount(parameter.shape) * dtypeBytes(savedDType(parameter, prepared)), 0);
+  // One more than is kept: the oldest goes only after the newest is complete.
+  const count = settings.save_total_limit + 1;
+  checkDiskSpace(folder, count * checkpoint + finished, `${count} checkpoints of ${formatBytes(checkpoint)} and the finished model of ${formatBytes(finished)}`);
+}
+
+function savedDType(parameter: FileParameter, { settings }: PreparedRun): FloatDType {
+  return settings.save_dtype === 'source' ? floatDType(parameter.fileDType) : SAVE_DTYPES[settings.save_dtype];
 }
 
 function readTrainerState(checkpoint: string): TrainerState {

@@ -3,18 +3,185 @@
  * signal or by disposing of it.
  */
 
-import { mkdtempSync, renameSync, rmSync, mkdirSync, existsSync } from 'node:fs';
-import { dirname, join, resolve as absolute } from 'node:path';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve as absolutePath } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
-import { newestCheckpoint, verifyCheckpoint } from '../files/checkpoint.ts';
-import { readJson } from '../files/json.ts';
-import { appendEvent, chooseRunDirectory, createRunDirectory, lockRun, openRun, truncateEventsAfter, writeRunFile } from '../files/run-directory.ts';
+import { discardCheckpointsAfter, namedCheckpoint, newestCheckpoint, type Checkpoint } from '../files/checkpoint.ts';
+import { appendEvent, truncateEventsAfter } from '../files/event-log.ts';
+import { resolveDatasetPath } from '../files/hub-cache.ts';
+import { checkOutputDirectory, CONFIG_FILE, createRunDirectory, openRun, PLAN_FILE, writeRunFile } from '../files/run-directory.ts';
+import { lockRun } from '../files/run-lock.ts';
 import { parseConfig } from '../run/config-schema.ts';
 import { configFromYaml, configToYaml } from '../run/config-yaml.ts';
 import type { RunEvent } from '../run/events.ts';
+import type { ChoosePlan } from '../compile/planned-run.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { EventStream } from './event-stream.ts';
-import { prepareRun, requireFit, shortName, type PreparedRun } from './prepare-run.ts';
-import { RunFiles } from './run-files.ts';
+import { prepareRun, requireFit, type PreparedRun } from './prepare-run.ts';
+import { checkRunDisk, RunFiles } from './run-files.ts';
 import { trainRun, type RunControl, type RunResult } from './trainer.ts';
+
+export interface TrainOptions {
+  /** Stops the run where nothing is half done; it saves a checkpoint first. */
+  readonly signal?: AbortSignal;
+  /** Follow this plan instead of making one. */
+  readonly plan?: TrainingPlan;
+}
+
+export interface ResumeOptions {
+  readonly signal?: AbortSignal;
+  /** `checkpoint-40`; default the newest. Later ones are removed. */
+  readonly checkpoint?: string;
+}
+
+/** Token files of a run, so that resuming does not tokenise again. */
+const DATA_FOLDER = 'data';
+
+/** What decides which numbers are computed: it cannot change in the middle of a run. */
+const FIXED_KEYS = [
+  'model', 'dataset', 'eval_fraction', 'output_dir', 'max_length', 'overlong', 'packing', 'shuffle', 'train_on_inputs', 'chat_template', 'train_batch_size',
+  'train_batch_tokens', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'freeze', 'optim', 'seed',
+] as const satisfies readonly (keyof RunConfig)[];
+
+export class TrainingRun implements AsyncIterable<RunEvent>, AsyncDisposable {
+  /** Settles when the run has ended and its files are closed. */
+  readonly result: Promise<RunResult>;
+  private readonly stream = new EventStream();
+  private readonly stopping = new AbortController();
+  private requests: { readonly resolve: (path: string) => void; readonly reject: (error: unknown) => void }[] = [];
+  private ended = false;
+
+  /** Starts `body` at once. */
+  constructor(body: (control: RunControl) => Promise<RunResult>, signal: AbortSignal | undefined) {
+    const control: RunControl = {
+      signal: signal === undefined ? this.stopping.signal : AbortSignal.any([signal, this.stopping.signal]),
+      emit: (event) => this.stream.push(event),
+      takeCheckpointRequests: () => {
+        const taken = this.requests;
+        this.requests = [];
+        return taken.map(({ resolve }) => resolve);
+      },
+    };
+    this.result = body(control).then(
+      (result) => {
+        this.close(undefined);
+        return result;
+      },
+      (error: unknown) => {
+        this.close({ error });
+        throw error;
+      },
+    );
+    this.result.catch(() => undefined); // a caller who only reads events sees the failure there
+  }
+
+  private close(failure: { readonly error: unknown } | undefined): void {
+    this.ended = true;
+    this.stream.close(failure);
+    for (const { reject } of this.requests) reject(failure?.error ?? new FulltuneError('E_RUN', 'the run ended before the checkpoint was written'));
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<RunEvent, void, void> {
+    return this.stream[Symbol.asyncIterator]();
+  }
+
+  /** Writes a checkpoint after the step under way; its path. */
+  checkpoint(): Promise<string> {
+    if (this.ended) return Promise.reject(new FulltuneError('E_RUN', 'the run has ended'));
+    return new Promise((resolve, reject) => this.requests.push({ resolve, reject }));
+  }
+
+  /** Stops the run, waits until it has saved, and swallows no failure but its own stop. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stopping.abort();
+    await this.result.catch(() => undefined);
+  }
+}
+
+/** Starts a new run. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
+export function startTraining(config: RunConfig, choose: ChoosePlan, options: TrainOptions = {}): TrainingRun {
+  return new TrainingRun(async (control) => {
+    if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
+    const workDirectory = mkdtempSync(join(tmpdir(), 'fulltune-'));
+    try {
+      const prepared = await prepareRun(config, { workDirectory, signal: control.signal, plan: options.plan ?? choose });
+      requireFit(prepared);
+      checkRunDisk(config.output_dir ?? 'runs', prepared);
+      const { path, lock } = createRunDirectory(config.output_dir, { model: config.model, dataset: config.dataset });
+      try {
+        const files = new RunFiles(path, prepared, undefined);
+        cpSync(workDirectory, join(path, DATA_FOLDER), { recursive: true });
+        writeRunFile(path, CONFIG_FILE, configToYaml(storedConfig(config, path)));
+        writeRunFile(path, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
+        return await runAndLog(prepared, files, control);
+      } finally {
+        lock.release();
+      }
+    } finally {
+      rmSync(workDirectory, { recursive: true, force: true });
+    }
+  }, options.signal);
+}
+
+/** Goes on with a run from its newest checkpoint, or from its beginning when it has none, bit for bit as if it had not been interrupted. */
+export function resumeTraining(runDirectory: string, changes: Partial<RunConfig> = {}, options: ResumeOptions = {}): TrainingRun {
+  return new TrainingRun(async (control) => {
+    const stored = await openRun(runDirectory);
+    const before = configFromYaml(stored.configText, join(runDirectory, CONFIG_FILE));
+    const fixed = FIXED_KEYS.find((key) => changes[key] !== undefined && JSON.stringify(changes[key]) !== JSON.stringify(before[key]));
+    if (fixed !== undefined) {
+      throw new FulltuneError('E_CONFIG', `${fixed} cannot change when a run is resumed: it decides what is trained`, {
+        where: fixed, remedy: 'Start a new run: its --model may be a checkpoint or the model/ of this one.',
+      });
+    }
+    const config = parseConfig({ ...before, ...changes }, join(runDirectory, CONFIG_FILE));
+    const lock = lockRun(runDirectory);
+    try {
+      const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
+      const prepared = await prepareRun(config, { workDirectory: join(runDirectory, DATA_FOLDER), plan: stored.plan, signal: control.signal });
+      requireFit(prepared);
+      const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
+      checkRunDisk(runDirectory, prepared);
+      writeRunFile(runDirectory, CONFIG_FILE, configToYaml(storedConfig(config, runDirectory)));
+      await discardCheckpointsAfter(runDirectory, checkpoint?.step ?? 0);
+      await truncateEventsAfter(runDirectory, checkpoint?.step ?? 0);
+      return await runAndLog(prepared, files, control);
+    } finally {
+      lock.release();
+    }
+  }, options.signal);
+}
+
+async function startingCheckpoint(runDirectory: string, name: string | undefined): Promise<Checkpoint | undefined> {
+  return name === undefined ? newestCheckpoint(runDirectory, { verify: true }) : namedCheckpoint(runDirectory, name);
+}
+
+async function runAndLog(prepared: PreparedRun, files: RunFiles, control: RunControl): Promise<RunResult> {
+  try {
+    return await trainRun(prepared, files, {
+      ...control,
+      emit: (event) => {
+        appendEvent(files.directory, event);
+        control.emit(event);
+      },
+    });
+  } finally {
+    prepared.data.train.close();
+    prepared.data.evaluation?.close();
+  }
+}
+
+/** The config with paths that hold wherever the run is resumed from. */
+function storedConfig(config: RunConfig, runDirectory: string): RunConfig {
+  const { model, dataset, eval_dataset: evaluation, chat_template: template } = config;
+  return {
+    ...config,
+    model: model.startsWith('.') || model.startsWith('/') ? absolutePath(model) : model,
+    dataset: absolutePath(resolveDatasetPath(dataset)),
+    output_dir: absolutePath(runDirectory),
+    ...(evaluation === undefined ? {} : { eval_dataset: absolutePath(resolveDatasetPath(evaluation)) }),
+    ...(template === undefined || template === 'chatml' ? {} : { chat_template: absolutePath(template) }),
+  };
+}

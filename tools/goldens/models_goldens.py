@@ -91,6 +91,7 @@ def main():
     if arguments.write is not None:
         for index, (name, config) in enumerate(MODELS.items()):
             write_golden(os.path.join(arguments.write, name), config, arguments.seed + index)
+        write_rope(os.path.join(arguments.write, "rope.json"))
     elif arguments.check is not None and arguments.logits is not None:
         check(arguments.check, arguments.logits, arguments.tolerance)
     else:
@@ -133,11 +134,7 @@ def write_golden(folder, config, seed):
     greedy = continuation(model, ids[0, :PROMPT])
     losses, norms = train(model, ids, labels)
     golden = {
-        "provenance": {
-            "command": "python tools/goldens/models_goldens.py --write test/goldens/models",
-            "python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__,
-            "safetensors": safetensors.__version__, "numpy": numpy.__version__, "seed": seed, "dtype": "float64",
-        },
+        "provenance": provenance({"seed": seed, "dtype": "float64"}),
         "definition": {
             "labels": "already shifted: labels[t] is the token after ids[t]; -100 is ignored",
             "loss": "mean over labelled tokens of the batch of -log p, natural logarithm",
@@ -153,6 +150,33 @@ def write_golden(folder, config, seed):
         json.dump(golden, file, indent=1)
         file.write("\n")
     print(f"{folder}: loss {loss.item():.12f} (f32, untouched transformers: {untouched:.12f}), after {STEPS} steps {losses[-1]:.6f}")
+
+
+def provenance(more):
+    return {
+        "command": "python tools/goldens/models_goldens.py --write test/goldens/models",
+        "python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__,
+        "safetensors": safetensors.__version__, "numpy": numpy.__version__, **more,
+    }
+
+
+def write_rope(path):
+    """Inverse frequencies of full-size models, as transformers computes them (f32)."""
+    from transformers.models.llama.modeling_llama import LlamaConfig, LlamaRotaryEmbedding
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    cases = [
+        {"head_dim": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+        {"head_dim": 128, "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}},
+        {"head_dim": 128, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}},
+        {"head_dim": 128, "rope_parameters": {**llama3, "rope_theta": 500000.0}},
+        {"head_dim": 64, "rope_parameters": {**llama3, "rope_theta": 500000.0, "factor": 32.0}},
+    ]
+    for case in cases:
+        config = LlamaConfig(head_dim=case["head_dim"], max_position_embeddings=131072, rope_parameters=dict(case["rope_parameters"]))
+        case["inverse_frequencies"] = [float(f) for f in LlamaRotaryEmbedding(config).inv_freq]
+    with open(path, "w") as file:
+        json.dump({"provenance": provenance({"dtype": "float32"}), "cases": cases}, file, indent=1)
+        file.write("\n")
 
 
 def is_norm_weight(name):

@@ -4,6 +4,8 @@
  */
 
 import { FulltuneError } from '../../base/errors.ts';
+import type { Attrs } from '../../graph/graph.ts';
+import type { TensorType } from '../../graph/shape.ts';
 import type { Operand, Program } from '../program.ts';
 import { DTYPE_NUMBERS } from './native.ts';
 
@@ -34,6 +36,19 @@ export function encodeProgram(program: Program, signatures: Readonly<Record<stri
     code.push(...attrs);
   });
   return { code: Float64Array.from(code), opNames };
+}
+
+/** One op without an arena: a program of one instruction, all of whose operands lie at 0. Enough to ask for its workspace. */
+export function encodeOp(
+  { op, inputs, outputs, attrs }: { readonly op: string; readonly inputs: readonly TensorType[]; readonly outputs: readonly TensorType[]; readonly attrs: Attrs },
+  signatures: Readonly<Record<string, string>>,
+): EncodedProgram {
+  const code: number[] = [VERSION, 0, 1, 1];
+  const values = orderAttrs(op, attrs, signatures, `workspace of '${op}'`);
+  code.push(0, inputs.length, outputs.length, values.length, 0, 0);
+  for (const type of [...inputs, ...outputs]) encodeOperand(code, { ...type, offset: 0 });
+  code.push(...values);
+  return { code: Float64Array.from(code), opNames: [op] };
 }
 
 function encodeOperand(code: number[], operand: Operand): void {

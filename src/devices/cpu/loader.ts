@@ -17,7 +17,7 @@ let loaded: NativeModule | undefined;
 
 /** The native module, loaded once per process. Throws E_DEVICE when it cannot be had. */
 export function loadNative(): NativeModule {
-  loaded ??= load(findNative());
+  loaded ??= load(nativeFile());
   return loaded;
 }
 
@@ -33,7 +33,8 @@ function load(file: string): NativeModule {
   }
 }
 
-function findNative(): string {
+/** The native module's file, compiled if need be. */
+export function nativeFile(): string {
   if (env.nativeModule !== undefined) return env.nativeModule;
   if (!['linux', 'darwin'].includes(process.platform) || !['x64', 'arm64'].includes(process.arch)) {
     throw new FulltuneError('E_DEVICE', `there are no kernels for ${process.platform} on ${process.arch}`, {

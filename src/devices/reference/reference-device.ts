@@ -13,6 +13,9 @@ import type { Instruction, Operand, Program } from '../program.ts';
 
 const ALIGNMENT = 64;
 
+/** Timers and signals get their turn after this long. */
+const YIELD_AFTER_MS = 8;
+
 export function createReferenceDevice(): Device {
   return {
     name: 'reference',
@@ -91,9 +94,13 @@ class ReferenceProgram implements LoadedProgram {
     this.running = true;
     const start = performance.now();
     const elapsed = (): number => performance.now() - start;
+    let yielded = 0;
     try {
       for (const [position, instruction] of this.program.instructions.entries()) {
-        await new Promise((resolve) => setTimeout(resolve, 0)); // lets timers and signals through
+        if (elapsed() - yielded > YIELD_AFTER_MS) {
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          yielded = elapsed();
+        }
         if (options.signal?.aborted === true && position <= this.program.commitIndex) return { completed: false, milliseconds: elapsed() };
         const begun = performance.now();
         execute(instruction, this.arena);

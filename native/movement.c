@@ -1,0 +1,75 @@
+/* Ops that only move or fill: slice, concat, ones, select_token, cache_write */
+#include "rows.h"
+
+/* x [...,S] → y [...,W]: columns offset … offset + W - 1. attrs: offset, width */
+static void slice_rows(const ft_call *call, int64_t from, int64_t to) {
+  const int64_t all = ft_width(&call->in[0]), width = ft_width(&call->out[0]), offset = (int64_t)call->attrs[0];
+  const float *x = ft_floats(&call->in[0]) + offset;
+  float *y = ft_floats(&call->out[0]);
+  for (int64_t row = from; row < to; row++) memcpy(y + row * width, x + row * all, (size_t)width * sizeof *y);
+}
+
+static void slice(const ft_call *call) {
+  const int64_t width = ft_width(&call->out[0]);
+  ft_for_rows(call, call->out[0].count / width, width * 8, slice_rows);
+}
+
+/* x_0 [...,W0], x_1, … → y [...,ΣW] */
+static void concat_rows(const ft_call *call, int64_t from, int64_t to) {
+  const int64_t all = ft_width(&call->out[0]);
+  for (int64_t row = from; row < to; row++) {
+    float *y = ft_floats(&call->out[0]) + row * all;
+    for (int32_t i = 0; i < call->n_in; i++) {
+      const int64_t width = ft_width(&call->in[i]);
+      memcpy(y, ft_floats(&call->in[i]) + row * width, (size_t)width * sizeof *y);
+      y += width;
+    }
+  }
+}
+
+static void concat(const ft_call *call) {
+  const int64_t width = ft_width(&call->out[0]);
+  ft_for_rows(call, call->out[0].count / width, width * 8, concat_rows);
+}
+
+/* → y f32 [size], all 1 */
+static void ones(const ft_call *call) {
+  float *y = ft_floats(&call->out[0]);
+  for (int64_t i = 0; i < call->out[0].count; i++) y[i] = 1.0f;
+}
+
+/* x [B,T,D], index i32 [1] → y [B,1,D]. An index outside the row gives NaN. */
+static void select_token(const ft_call *call) {
+  const int64_t rows = call->in[0].shape[0], length = call->in[0].shape[1], width = call->in[0].shape[2];
+  const int64_t index = ft_ints(&call->in[1])[0];
+  for (int64_t row = 0; row < rows; row++) {
+    float *y = ft_floats(&call->out[0]) + row * width;
+    if (index >= 0 && index < length) {
+      memcpy(y, ft_floats(&call->in[0]) + (row * length + index) * width, (size_t)width * sizeof *y);
+    } else {
+      for (int64_t j = 0; j < width; j++) y[j] = NAN;
+    }
+  }
+}
+
+/* cache [B,C,M] (overwritten), x [B,T,M], cacheLength i32 [1] → the cache with x in slots cacheLength …; slots from C on are dropped */
+static void cache_write(const ft_call *call) {
+  const int64_t rows = call->in[0].shape[0], slots = call->in[0].shape[1], width = call->in[0].shape[2];
+  const int64_t length = call->in[1].shape[1], start = ft_ints(&call->in[2])[0];
+  if (start < 0 || start >= slots) return;
+  const int64_t kept = ft_min(length, slots - start);
+  for (int64_t row = 0; row < rows; row++) {
+    memcpy(ft_floats(&call->out[0]) + (row * slots + start) * width, ft_floats(&call->in[1]) + row * length * width,
+           (size_t)(kept * width) * sizeof(float));
+  }
+}
+
+extern const ft_entry FT_NAME(movement_entries)[];
+const ft_entry FT_NAME(movement_entries)[] = {
+    {"slice", slice, NULL},
+    {"concat", concat, NULL},
+    {"ones", ones, NULL},
+    {"select_token", select_token, NULL},
+    {"cache_write", cache_write, NULL},
+    {NULL, NULL, NULL},
+};

@@ -1,0 +1,54 @@
+/* rotary_table, rotary: position embedding by rotation of half-split pairs (Su et al. 2021, in the layout of transformers) */
+#include "rows.h"
+
+/* positions i32 [B,T], inverseFrequency f32 [K/2] → table [B,T,K]: cosines, then sines, each times `scaling`. attrs: scaling */
+static void rotary_table_rows(const ft_call *call, int64_t from, int64_t to) {
+  const int32_t *positions = ft_ints(&call->in[0]);
+  const float *frequency = ft_floats(&call->in[1]);
+  const int64_t half = call->in[1].count;
+  float *table = ft_floats(&call->out[0]);
+  const double scaling = call->attrs[0];
+  for (int64_t token = from; token < to; token++) {
+    float *row = table + token * 2 * half;
+    for (int64_t j = 0; j < half; j++) {
+      const double angle = (double)positions[token] * (double)frequency[j];
+      row[j] = (float)(cos(angle) * scaling);
+      row[half + j] = (float)(sin(angle) * scaling);
+    }
+  }
+}
+
+static void rotary_table(const ft_call *call) {
+  /* counted as if a sine moved 64 bytes, so that threads share even few tokens */
+  ft_for_rows(call, call->in[0].count, call->in[1].count * 128, rotary_table_rows);
+}
+
+/* x [B,T,M·K], table [B,T,K] → y: y1 = x1·cos − x2·sin, y2 = x2·cos + x1·sin; inverse = 1 turns back. attrs: inverse */
+static void rotary_rows(const ft_call *call, int64_t from, int64_t to) {
+  const float *x = ft_floats(&call->in[0]), *table = ft_floats(&call->in[1]);
+  float *y = ft_floats(&call->out[0]);
+  const int64_t width = ft_width(&call->in[0]), head = ft_width(&call->in[1]), half = head / 2;
+  const float sign = call->attrs[0] != 0 ? -1.0f : 1.0f;
+  for (int64_t token = from; token < to; token++) {
+    const float *cosine = table + token * head, *sine = cosine + half;
+    for (int64_t at = token * width; at < (token + 1) * width; at += head) {
+      const float *x1 = x + at, *x2 = x1 + half;
+      float *y1 = y + at, *y2 = y1 + half;
+      FT_ELEMENTWISE
+      for (int64_t j = 0; j < half; j++) {
+        const float first = x1[j], second = x2[j], c = cosine[j], s = sign * sine[j];
+        y1[j] = first * c - second * s;
+        y2[j] = second * c + first * s;
+      }
+    }
+  }
+}
+
+static void rotary(const ft_call *call) { ft_for_rows(call, call->in[1].count / ft_width(&call->in[1]), ft_width(&call->in[0]) * 8, rotary_rows); }
+
+extern const ft_entry FT_NAME(rotary_entries)[];
+const ft_entry FT_NAME(rotary_entries)[] = {
+    {"rotary_table", rotary_table, NULL},
+    {"rotary", rotary, NULL},
+    {NULL, NULL, NULL},
+};

@@ -1,0 +1,95 @@
+/*
+ * What the memory-bound kernels share: loops over rows in parallel, and sums in sixteen fixed lanes.
+ *
+ * The loops are plain C that gcc and clang turn into vectors of the target's width. Every element goes through the same operations
+ * whether it falls into a vector or into the rest, and lanes do not depend on the width, so all targets give the same bits here.
+ */
+#ifndef FULLTUNE_ROWS_H
+#define FULLTUNE_ROWS_H
+
+#include <math.h>
+#include <string.h>
+
+#include "fulltune.h"
+
+/* Outputs may share the bytes of inputs element by element, which hinders no vector loop. */
+#define FT_ELEMENTWISE _Pragma("GCC ivdep")
+
+#define LANES 16
+
+static inline float *ft_floats(const ft_tensor *tensor) { return (float *)(void *)tensor->data; }
+static inline int32_t *ft_ints(const ft_tensor *tensor) { return (int32_t *)(void *)tensor->data; }
+static inline int64_t ft_width(const ft_tensor *tensor) { return tensor->rank == 0 ? 1 : tensor->shape[tensor->rank - 1]; }
+static inline int64_t ft_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t ft_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Handles rows (or elements) `from` … `to` - 1. */
+typedef void (*ft_row_task)(const ft_call *call, int64_t from, int64_t to);
+
+typedef struct {
+  const ft_call *call;
+  ft_row_task body;
+  int64_t rows;
+  int64_t block;
+} ft_row_loop;
+
+static inline void ft_row_block(void *context, int64_t task, int thread) {
+  (void)thread;
+  const ft_row_loop *loop = context;
+  const int64_t from = task * loop->block;
+  loop->body(loop->call, from, ft_min(loop->rows, from + loop->block));
+}
+
+/* Rows are independent of each other, so that the size of the blocks changes no bits: about 128 KiB of traffic each. */
+static inline void ft_for_rows(const ft_call *call, int64_t rows, int64_t bytes_per_row, ft_row_task body) {
+  const int64_t wanted = ((int64_t)128 << 10) / (bytes_per_row + 1);
+  const int64_t block = wanted < 1 ? 1 : wanted < 16 ? wanted : wanted / 16 * 16;
+  ft_row_loop loop = {call, body, rows, block};
+  ft_parallel(call->pool, ft_ceil_div(rows, block), ft_row_block, &loop);
+}
+
+static inline float ft_sum_lanes(float lanes[LANES]) {
+  for (int half = LANES / 2; half >= 1; half /= 2) {
+    for (int j = 0; j < half; j++) lanes[j] += lanes[j + half];
+  }
+  return lanes[0];
+}
+
+/* Σ x */
+static inline float ft_sum(const float *x, int64_t n) {
+  float lanes[LANES] = {0};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    for (int j = 0; j < LANES; j++) lanes[j] += x[i + j];
+  }
+  for (int j = 0; i < n; i++, j++) lanes[j] += x[i];
+  return ft_sum_lanes(lanes);
+}
+
+/* Σ x² */
+static inline float ft_sum_of_squares(const float *x, int64_t n) {
+  float lanes[LANES] = {0};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    for (int j = 0; j < LANES; j++) lanes[j] += x[i + j] * x[i + j];
+  }
+  for (int j = 0; i < n; i++, j++) lanes[j] += x[i] * x[i];
+  return ft_sum_lanes(lanes);
+}
+
+/* The greatest element; NaN is passed over. */
+static inline float ft_max(const float *x, int64_t n) {
+  float lanes[LANES];
+  for (int j = 0; j < LANES; j++) lanes[j] = -INFINITY;
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    for (int j = 0; j < LANES; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+  }
+  for (int j = 0; i < n; i++, j++) lanes[j] = x[i] > lanes[j] ? x[i] : lanes[j];
+  for (int half = LANES / 2; half >= 1; half /= 2) {
+    for (int j = 0; j < half; j++) lanes[j] = lanes[j + half] > lanes[j] ? lanes[j + half] : lanes[j];
+  }
+  return lanes[0];
+}
+
+#endif

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Builds and runs one program of this folder over every target: sh native/testing/build.sh matmul_test [compiler flags, e.g. -fsanitize=address,undefined]
+set -eu
+here=$(dirname "$0")
+program=$1
+shift
+flags=$*
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+compile() { # target, its flags
+  for file in matmul attention testing/limit; do
+    "${CC:-cc}" -O3 -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra $2 -DFT_TARGET="$1" $flags -c "$here/../$file.c" -o "$out/$(basename $file)-$1.o"
+  done
+  # The limit must not touch memory.
+  if [ -z "$flags" ] && objdump -d "$out/limit-$1.o" | grep -qE '\(%rsp\)|\(%rbp\)|\[sp'; then
+    echo "limit.c ($1) keeps values on the stack: its rate would be no limit" >&2
+    exit 1
+  fi
+}
+avx2='-mavx2 -mfma -mf16c'
+case $(uname -m) in
+  x86_64) compile baseline ''; compile avx2 "$avx2"; compile avx512 "$avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl" ;;
+  *) compile neon '' ;;
+esac
+"${CC:-cc}" -O2 -std=gnu11 -Wall -Wextra $flags "$here/$program.c" "$here/../pool.c" "$here/../convert.c" "$out"/*.o -o "$out/program" -lm -pthread
+"$out/program"

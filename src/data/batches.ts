@@ -1,0 +1,177 @@
+/**
+ * The stream of updates: documents in an order drawn from (seed, epoch), put into rows, rows into updates and micro-batches. All of it follows
+ * from the file, the layout and the place in the stream, so a cursor of a few numbers resumes it exactly.
+ */
+
+import { FulltuneError } from '../base/errors.ts';
+import { RandomStream } from '../base/random.ts';
+import { layOut } from './micro-batch.ts';
+import type { MicroBatch } from './micro-batch.ts';
+import { packRows } from './packing.ts';
+import type { PackedRows } from './packing.ts';
+import type { TokenFile } from './token-file.ts';
+
+export type { MicroBatch } from './micro-batch.ts';
+
+/** Plus the epoch: the order of documents. */
+const ORDER_STREAM = 0x0d00_0000;
+
+export interface UpdateBatch {
+  /** Epochs done after this update, as a fraction. */
+  readonly epoch: number;
+  /** Whether this is the last update of its epoch. */
+  readonly endsEpoch: boolean;
+  /** Without the ignored rows that fill the last micro-batch. */
+  readonly rows: number;
+  /** Tokens of documents, without filling. */
+  readonly tokens: number;
+  readonly trainedTokens: number;
+  readonly microBatches: readonly MicroBatch[];
+}
+
+/** Where the stream stands; plain JSON. */
+export interface Cursor {
+  /** Epochs completed. */
+  readonly epoch: number;
+  /** Rows of the current epoch already given out. */
+  readonly row: number;
+  /** What must be the same for the numbers to mean the same rows. */
+  readonly layout: string;
+}
+
+export interface BatchOptions {
+  readonly file: TokenFile;
+  /** Ascending; exactly one when packed. */
+  readonly rowLengths: readonly number[];
+  readonly packed: boolean;
+  readonly rowsPerUpdate: number;
+  readonly microBatchSize: number;
+  readonly seed: number;
+  /** A new order each epoch, else the file's own. */
+  readonly shuffle: boolean;
+}
+
+export class BatchSource {
+  private readonly options: BatchOptions;
+  private readonly layout: string;
+  private epoch = 0;
+  private row = 0;
+  private current: { readonly epoch: number; readonly rows: PackedRows } | undefined;
+
+  constructor(options: BatchOptions) {
+    if (options.file.documents === 0) throw new RangeError('no documents');
+    this.options = options;
+    this.layout = layoutName(options);
+  }
+
+  /** Rows of an epoch. When packing, epochs differ by a few rows, and each has to be packed to know. */
+  rowsInEpoch(epoch: number): number {
+    return this.rowsOf(epoch).rows;
+  }
+
+  /** Of the current epoch; the last may have fewer rows. */
+  get updatesPerEpoch(): number {
+    return Math.ceil(this.rowsInEpoch(this.epoch) / this.options.rowsPerUpdate);
+  }
+
+  /** The next update, without end. All its rows are of one epoch. */
+  next(): UpdateBatch {
+    const { file, rowLengths, rowsPerUpdate, microBatchSize } = this.options;
+    const rows = this.rowsOf(this.epoch);
+    const end = Math.min(rows.rows, this.row + rowsPerUpdate);
+    const drawn = Array.from({ length: end - this.row }, (_, i) => documentsOf(rows, this.row + i));
+    const endsEpoch = end === rows.rows;
+    const epoch = endsEpoch ? this.epoch + 1 : this.epoch + end / rows.rows;
+    if (endsEpoch) {
+      this.epoch++;
+      this.row = 0;
+    } else {
+      this.row = end;
+    }
+    const microBatches = [...microBatchesOf(file, drawn, rowLengths, microBatchSize)];
+    return {
+      epoch, endsEpoch, rows: drawn.length,
+      tokens: drawn.reduce((sum, row) => sum + tokensOf(file, row), 0),
+      trainedTokens: microBatches.reduce((sum, batch) => sum + batch.trainedTokens, 0),
+      microBatches,
+    };
+  }
+
+  cursor(): Cursor {
+    return { epoch: this.epoch, row: this.row, layout: this.layout };
+  }
+
+  /** Continues where `cursor` was taken. Errors: E_CHECKPOINT when data, packing, row length or seed are others than they were. */
+  seek(cursor: Cursor): void {
+    if (cursor.layout !== this.layout) {
+      throw new FulltuneError('E_CHECKPOINT', `the data are laid out differently than when the checkpoint was written (then: ${cursor.layout}; now: ${this.layout})`, {
+        remedy: 'Resume with the same dataset, max_length, packing, shuffle and seed.',
+      });
+    }
+    this.epoch = cursor.epoch;
+    this.row = cursor.row;
+  }
+
+  private rowsOf(epoch: number): PackedRows {
+    if (this.current?.epoch === epoch) return this.current.rows;
+    const rows = epochRows(this.options, epoch);
+    this.current = { epoch, rows };
+    return rows;
+  }
+}
+
+/** Every document of the file once, in its own order. */
+export function* evaluationBatches(
+  file: TokenFile, { rowLengths, packed, microBatchSize }: Pick<BatchOptions, 'rowLengths' | 'packed' | 'microBatchSize'>,
+): Generator<MicroBatch> {
+  const rows = epochRows({ file, rowLengths, packed, seed: 0, shuffle: false }, 0);
+  // Without packing, rows are grouped by length over the whole file; a block at a time keeps the lists of rows small.
+  for (let start = 0; start < rows.rows; start += EVALUATION_BLOCK_ROWS) {
+    const end = Math.min(rows.rows, start + EVALUATION_BLOCK_ROWS);
+    const block = Array.from({ length: end - start }, (_, i) => documentsOf(rows, start + i));
+    yield* microBatchesOf(file, block, rowLengths, microBatchSize);
+  }
+}
+
+const EVALUATION_BLOCK_ROWS = 4096;
+
+function epochRows({ file, rowLengths, packed, seed, shuffle }: Omit<BatchOptions, 'rowsPerUpdate' | 'microBatchSize'>, epoch: number): PackedRows {
+  const order = Uint32Array.from({ length: file.documents }, (_, i) => i);
+  if (shuffle) new RandomStream(seed, ORDER_STREAM + epoch).shuffle(order);
+  const longest = rowLengths.at(-1);
+  if (longest === undefined) throw new RangeError('no row length');
+  if (packed) return packRows(file.lengths, longest, { order });
+  return { rows: order.length, documents: order, starts: Uint32Array.from({ length: order.length + 1 }, (_, i) => i) };
+}
+
+function documentsOf({ documents, starts }: PackedRows, row: number): Uint32Array {
+  return documents.subarray(starts[row] ?? 0, starts[row + 1] ?? 0);
+}
+
+function tokensOf(file: TokenFile, row: Uint32Array): number {
+  return row.reduce((sum, index) => sum + (file.lengths[index] ?? 0), 0);
+}
+
+/** Rows grouped by the shortest row length that holds them, in stable order; the last micro-batch of each length is filled with ignored rows. */
+function* microBatchesOf(file: TokenFile, rows: readonly Uint32Array[], rowLengths: readonly number[], microBatchSize: number): Generator<MicroBatch> {
+  const groups = rowLengths.map((): Uint32Array[] => []);
+  for (const row of rows) {
+    const tokens = tokensOf(file, row);
+    const bucket = rowLengths.findIndex((length) => tokens <= length);
+    const group = groups[bucket];
+    if (group === undefined) throw new RangeError(`no row length of ${rowLengths.join(', ')} holds ${tokens} tokens`);
+    group.push(row);
+  }
+  for (const [bucket, group] of groups.entries()) {
+    for (let start = 0; start < group.length; start += microBatchSize) {
+      yield layOut(file, group.slice(start, start + microBatchSize), rowLengths[bucket] ?? 0, microBatchSize);
+    }
+  }
+}
+
+/** Everything that decides which rows an epoch has and in which order. */
+function layoutName({ file, rowLengths, packed, seed, shuffle }: BatchOptions): string {
+  const tokens = file.lengths.reduce((sum, length) => sum + length, 0);
+  const rows = packed ? `packed into rows of ${rowLengths.at(-1)}` : 'one document per row';
+  return `${file.documents} documents with ${tokens} tokens, ${rows}, ${shuffle ? `shuffled by seed ${seed}` : 'not shuffled'}`;
+}
