@@ -1,2 +1,482 @@
+/*
+ * Causal attention with grouped key/value heads and document starts: tiled, no T × T tensor.
+ * (Milakov & Gimelshein 2018, online softmax; Dao et al. 2022, recomputation from the log-sum-exp.)
+ *
+ * A block is BLOCK queries by BLOCK keys of one head. Scores are kept transposed, keys down and queries along the vector lanes, so that
+ * maximum and sum over keys need no sum across lanes, and every product reads its operands as they lie:
+ *   scores = K · Qᵀ, dP = V · dOᵀ     keys × queries, over the head width
+ *   O = P · V, dQ = dS · K            queries × width, over keys (`over_keys`)
+ *   dV = Pᵀ · dO, dK = dSᵀ · Q        keys × width, over queries (`over_queries`)
+ * Buffers are whole blocks, zero beyond the matrix. Blocks that no query of the block may see are skipped.
+ */
+#include <math.h>
+
 #include "tile.h"
-const ft_entry FT_NAME(attention_entries)[] = {{NULL, NULL, NULL}};
+
+/* `workspaceBytes` in src/devices/cpu/workspace.ts knows these numbers too. They hold for every target. */
+#define BLOCK 96          /* queries, keys: a multiple of every TILE_ROWS and TILE_COLUMNS */
+#define PANEL_ROWS 128    /* what BLOCK rows take in panels of rows, at most */
+#define WIDTH_MULTIPLE 16 /* rows of buffers are padded to whole vectors of any target */
+#define CHUNK 384         /* backward: keys of one task, while there are fewer than MOST_CHUNKS */
+#define MOST_CHUNKS 4
+#define PASS_TOKENS 1024  /* backward: as many rows at a time as make this many tokens */
+#define FEW_QUERIES 16    /* of a cached call, below which tiles would be mostly padding */
+
+typedef struct {
+  const ft_tensor *q, *k, *v;
+  const int32_t *starts; /* or NULL: 0 everywhere */
+  int64_t rows, queries, keys; /* B, T, and the key positions of a row */
+  int64_t offset;              /* query t stands at position offset + t */
+  int64_t heads, kv_heads, width, padded, room; /* padded: width in whole vectors; room: in whole vectors of any target */
+  float scale;
+  int64_t thread_floats;
+  float *threads; /* workspace */
+} heads_of;
+
+static heads_of describe(const ft_call *call) {
+  const ft_tensor *q = &call->in[0], *k = &call->in[1];
+  heads_of a = {.q = q, .k = k, .v = &call->in[2], .rows = q->shape[0], .queries = q->shape[1], .keys = k->shape[1]};
+  a.heads = (int64_t)call->attrs[0];
+  a.kv_heads = (int64_t)call->attrs[1];
+  a.width = (int64_t)call->attrs[2];
+  a.scale = (float)call->attrs[3];
+  a.padded = round_up(a.width, VF_LANES);
+  a.room = round_up(a.width, WIDTH_MULTIPLE);
+  a.threads = (float *)call->workspace;
+  return a;
+}
+
+/* --- blocks --- */
+
+/* `count` rows of one head times `scale` into a block of BLOCK rows of `padded` floats; zeros around. Element `first` begins row 0. */
+static void load_rows(const heads_of *a, float *to, const ft_tensor *from, int64_t first, int64_t stride, int64_t count, float scale) {
+  const vf factor = v_splat(scale);
+  for (int64_t i = 0; i < count; i++) {
+    for (int64_t d = 0; d < a->padded; d += VF_LANES) {
+      const int64_t n = least(VF_LANES, a->width - d), at = first + i * stride + d;
+      const vf x = n == VF_LANES ? v_load_as(from->data, at, from->dtype) : v_load_first_as(from->data, at, from->dtype, n);
+      v_store(to + i * a->padded + d, x * factor);
+    }
+  }
+  memset(to + count * a->padded, 0, (size_t)((BLOCK - count) * a->padded) * 4);
+}
+static void load_queries(const heads_of *a, float *to, const ft_tensor *from, int64_t row, int64_t head, int64_t query, int64_t count, float scale) {
+  const int64_t stride = a->heads * a->width;
+  load_rows(a, to, from, (row * a->queries + query) * stride + head * a->width, stride, count, scale);
+}
+static void load_keys(const heads_of *a, float *to, const ft_tensor *from, int64_t row, int64_t head, int64_t key, int64_t count) {
+  const int64_t stride = a->kv_heads * a->width, group = a->heads / a->kv_heads;
+  load_rows(a, to, from, (row * a->keys + key) * stride + head / group * a->width, stride, count, 1.0f);
+}
+
+/* A block of rows as panels of tile columns (queries) or of tile rows (keys), for the products over the head width. */
+static void pack_queries(const heads_of *a, float *panels, const float *rows) {
+  for (int64_t i = 0; i < BLOCK; i += TILE_COLUMNS) {
+    pack_rows(panels + i * a->width, TILE_COLUMNS, rows, i * a->padded, a->padded, FT_F32, BLOCK - i, a->width);
+  }
+}
+static void pack_keys(const heads_of *a, float *panels, const float *rows) {
+  for (int64_t i = 0; i < BLOCK / TILE_ROWS; i++) {
+    pack_rows(panels + i * ROW_PANEL * a->width, ROW_PANEL, rows, i * TILE_ROWS * a->padded, a->padded, FT_F32, BLOCK - i * TILE_ROWS, a->width);
+  }
+}
+
+/* Queries first … first + queries - 1 against keys key … key + keys - 1, all as positions. */
+typedef struct {
+  int64_t query, queries, key, keys;
+  bool masked; /* some pair is not seen */
+  const int32_t *starts; /* BLOCK of them, or NULL */
+} block;
+
+/* How many keys of the block the queries up to number `last` of the block may see, documents aside. */
+static int64_t seen_keys(const block *b, int64_t last) {
+  return most(0, least(b->keys, b->query + least(last, b->queries - 1) - b->key + 1));
+}
+/* -1 where query lane + … may see key number s of the block. */
+VF_INLINE vi sees(const block *b, int64_t first, int64_t s) {
+  vi positions;
+  for (int i = 0; i < VF_LANES; i++) positions[i] = i;
+  positions += v_splat_int((int32_t)(b->query + first));
+  const vi key = v_splat_int((int32_t)(b->key + s));
+  return b->starts == NULL ? positions >= key : (positions >= key) & (v_load_int(b->starts + first) <= key);
+}
+
+/* scores [keys, queries] = key panels · query panels; tiles that no query may see are left as they are. */
+static void score(const block *b, int64_t width, const float *keys, const float *queries, float *scores) {
+  for (int64_t j = 0; j < b->queries; j += TILE_COLUMNS) {
+    const int64_t seen = seen_keys(b, j + TILE_COLUMNS - 1);
+    for (int64_t i = 0; i * TILE_ROWS < seen; i++) {
+      tile_product(TILE_ROWS, TILE_VECTORS, width, keys + i * ROW_PANEL * width, 1, ROW_PANEL, queries + j * width, TILE_COLUMNS,
+                   scores + i * TILE_ROWS * BLOCK + j, BLOCK, false);
+    }
+  }
+}
+
+/* c [TILE_ROWS, padded] = or += a · b, two vectors of columns at a time, then one if one is left. */
+#define STRIP(name, a_row, a_k)                                                                                           \
+  static void name(int64_t depth, int64_t padded, const float *a, const float *b, float *c, bool accumulate) {            \
+    int64_t d = 0;                                                                                                        \
+    for (; d + TILE_COLUMNS <= padded; d += TILE_COLUMNS) {                                                               \
+      tile_product(TILE_ROWS, TILE_VECTORS, depth, a, a_row, a_k, b + d, padded, c + d, padded, accumulate);              \
+    }                                                                                                                     \
+    if (d < padded) tile_product(TILE_ROWS, 1, depth, a, a_row, a_k, b + d, padded, c + d, padded, accumulate);           \
+  }
+STRIP(over_keys_strip, 1, BLOCK)
+STRIP(over_queries_strip, BLOCK, 1)
+
+/* result [queries, padded] = or += Σ over keys of weights [keys, queries] · values [keys, padded]. */
+static void over_keys(const block *b, int64_t padded, const float *weights, const float *values, float *result, bool accumulate) {
+  for (int64_t i = 0; i < b->queries; i += TILE_ROWS) {
+    over_keys_strip(seen_keys(b, i + TILE_ROWS - 1), padded, weights + i, values, result + i * padded, accumulate);
+  }
+}
+/* result [keys, padded] += Σ over queries of weights [keys, queries] · values [queries, padded]. */
+static void over_queries(const block *b, int64_t padded, const float *weights, const float *values, float *result) {
+  for (int64_t i = 0; i < b->keys; i += TILE_ROWS) {
+    const int64_t first = most(0, b->key + i - b->query);
+    if (first < b->queries) over_queries_strip(b->queries - first, padded, weights + i * BLOCK + first, values + first * padded, result + i * padded, true);
+  }
+}
+
+/* What the queries of a block see: their document starts (padded), the first and last of these. */
+typedef struct {
+  int32_t starts[BLOCK];
+  int64_t first, last;
+} sight;
+
+static sight look(const heads_of *a, int64_t row, int64_t query, int64_t queries) {
+  sight s = {.first = 0, .last = 0};
+  for (int64_t i = 0; i < queries && a->starts != NULL; i++) {
+    const int32_t start = a->starts[row * a->queries + query + i];
+    s.starts[i] = start;
+    s.first = i == 0 ? start : least(s.first, start);
+    s.last = most(s.last, start);
+  }
+  return s;
+}
+static block block_of(const heads_of *a, const sight *s, int64_t query, int64_t queries, int64_t key) {
+  block b = {.query = a->offset + query, .queries = queries, .key = key, .starts = a->starts == NULL ? NULL : s->starts};
+  b.keys = least(BLOCK, least(a->keys, b.query + queries) - key);
+  b.masked = b.key + b.keys - 1 > b.query || s->last > b.key;
+  return b;
+}
+
+/* --- forward --- */
+
+static int64_t forward_floats(const heads_of *a) { return a->room * (4 * BLOCK + PANEL_ROWS) + BLOCK * BLOCK + 3 * BLOCK; }
+
+/* One step of the online softmax: scores → exp(scores − maximum); sums and maxima go on, `rescale` is what earlier blocks shrink by. */
+static bool softmax_step(const block *b, float *scores, float *maxima, float *sums, float *rescale) {
+  bool changed = false;
+  for (int64_t j = 0; j < b->queries; j += VF_LANES) {
+    const int64_t seen = seen_keys(b, j + VF_LANES - 1);
+    const vf before = v_load(maxima + j), lowest = v_splat(-__builtin_inff());
+    vf maximum = before;
+    for (int64_t s = 0; s < seen; s++) {
+      float *const at = scores + s * BLOCK + j;
+      vf x = v_load(at);
+      if (b->masked) v_store(at, x = v_select(sees(b, j, s), x, lowest));
+      maximum = v_max(x, maximum);
+    }
+    const vf factor = v_exp_nonpositive(before - maximum);
+    vf sum = v_load(sums + j) * factor;
+    for (int64_t s = 0; s < seen; s++) {
+      const vf p = v_exp_nonpositive(v_load(scores + s * BLOCK + j) - maximum);
+      v_store(scores + s * BLOCK + j, p);
+      sum += p;
+    }
+    for (int64_t s = seen; s < b->keys; s++) v_store(scores + s * BLOCK + j, v_zero());
+    v_store(maxima + j, maximum);
+    v_store(sums + j, sum);
+    v_store(rescale + j, factor);
+    for (int i = 0; i < VF_LANES; i++) changed |= factor[i] != 1.0f;
+  }
+  return changed;
+}
+
+typedef struct {
+  heads_of a;
+  const ft_tensor *o, *lse; /* lse or NULL */
+} forward;
+
+/* Task: one block of queries of one head of one row; the last ones, which see most keys, first. */
+static void forward_task(void *context, int64_t task, int thread) {
+  const forward *f = context;
+  const heads_of *a = &f->a;
+  const int64_t blocks = ceil_div(a->queries, BLOCK);
+  const int64_t query = (blocks - 1 - task / (a->rows * a->heads)) * BLOCK, row = task / a->heads % a->rows, head = task % a->heads;
+  const int64_t queries = least(BLOCK, a->queries - query);
+  float *const rows = a->threads + thread * a->thread_floats, *const packed_q = rows + BLOCK * a->room, *const packed_k = packed_q + BLOCK * a->room;
+  float *const values = packed_k + PANEL_ROWS * a->room, *const result = values + BLOCK * a->room, *const scores = result + BLOCK * a->room;
+  float *const maxima = scores + BLOCK * BLOCK, *const sums = maxima + BLOCK, *const rescale = sums + BLOCK;
+  const sight s = look(a, row, query, queries);
+  load_queries(a, rows, a->q, row, head, query, queries, a->scale);
+  pack_queries(a, packed_q, rows);
+  for (int64_t i = 0; i < BLOCK; i++) maxima[i] = -1e30f, sums[i] = 0.0f; /* finite: a query may see nothing of its first block */
+  const int64_t end = least(a->keys, a->offset + query + queries);
+  for (int64_t key = s.first; key < end; key += BLOCK) {
+    const block b = block_of(a, &s, query, queries, key);
+    load_keys(a, rows, a->k, row, head, key, b.keys);
+    pack_keys(a, packed_k, rows);
+    load_keys(a, values, a->v, row, head, key, b.keys);
+    score(&b, a->width, packed_k, packed_q, scores);
+    const bool changed = softmax_step(&b, scores, maxima, sums, rescale);
+    for (int64_t i = 0; changed && key > s.first && i < queries; i++) {
+      for (int64_t d = 0; d < a->padded; d += VF_LANES) v_store(result + i * a->padded + d, v_load(result + i * a->padded + d) * v_splat(rescale[i]));
+    }
+    over_keys(&b, a->padded, scores, values, result, key > s.first);
+  }
+  for (int64_t i = 0; i < queries; i++) {
+    const int64_t at = (row * a->queries + query + i) * a->heads + head;
+    const vf factor = v_splat(1.0f / sums[i]);
+    for (int64_t d = 0; d < a->width; d += VF_LANES) {
+      v_store_first_as(f->o->data, at * a->width + d, f->o->dtype, v_load(result + i * a->padded + d) * factor, least(VF_LANES, a->width - d));
+    }
+    if (f->lse != NULL) ((float *)f->lse->data)[at] = maxima[i] + logf(sums[i]);
+  }
+}
+
+static int64_t forward_bytes(const ft_call *call, int threads) {
+  const heads_of a = describe(call);
+  return 4 * threads * forward_floats(&a);
+}
+
+/*
+ * o = softmax(scale · q · kᵀ over s in [documentStart[t], t]) · v, and lse = log Σ exp of the same.
+ * q [B,T,H·K], k and v [B,T,G·K] (f32, bf16 or f16), documentStart i32 [B,T] → o [B,T,H·K] (f32, bf16 or f16), lse f32 [B,T,H].
+ * attrs: heads, keyValueHeads, headWidth, scale.  2·B·H·T²·K flops; tasks are (block of queries, row, head).
+ */
+static void attention(const ft_call *call) {
+  forward f = {.a = describe(call), .o = &call->out[0], .lse = &call->out[1]};
+  f.a.starts = (const int32_t *)call->in[3].data;
+  f.a.thread_floats = forward_floats(&f.a);
+  ft_parallel(call->pool, ceil_div(f.a.queries, BLOCK) * f.a.rows * f.a.heads, forward_task, &f);
+}
+
+/* Task: one query of one head of one row. */
+static void cached_task(void *context, int64_t task, int thread) {
+  const forward *f = context;
+  const heads_of *a = &f->a;
+  const int64_t head = task % a->heads, query = task / a->heads % a->queries, row = task / a->heads / a->queries;
+  const int64_t stride = a->kv_heads * a->width, group = a->heads / a->kv_heads;
+  const int64_t first = row * a->keys * stride + head / group * a->width, keys = least(a->keys, a->offset + query + 1);
+  float *const q = a->threads + thread * a->thread_floats, *const result = q + BLOCK * a->room;
+  load_queries(a, q, a->q, row, head, query, 1, a->scale);
+  memset(result, 0, (size_t)a->padded * 4);
+  float maximum = -1e30f, sum = 0.0f;
+  for (int64_t key = 0; key < keys; key += BLOCK) {
+    float scores[BLOCK + VF_LANES];
+    const int64_t here = least(BLOCK, keys - key);
+    float highest = maximum;
+    for (int64_t s = 0; s < here; s++) {
+      vf dot = v_zero();
+      for (int64_t d = 0; d < a->width; d += VF_LANES) {
+        const vf k = v_load_first_as(a->k->data, first + (key + s) * stride + d, a->k->dtype, least(VF_LANES, a->width - d));
+        dot = v_fma(v_load(q + d), k, dot);
+      }
+      scores[s] = v_sum(dot);
+      if (scores[s] > highest) highest = scores[s];
+    }
+    const float rescale = v_exp_nonpositive(v_splat(maximum - highest))[0];
+    maximum = highest;
+    for (int64_t s = here; s < BLOCK + VF_LANES; s++) scores[s] = -__builtin_inff();
+    vf total = v_zero();
+    for (int64_t s = 0; s < here; s += VF_LANES) {
+      const vf p = v_exp_nonpositive(v_load(scores + s) - v_splat(maximum));
+      v_store(scores + s, p);
+      total += p;
+    }
+    sum = sum * rescale + v_sum(total);
+    for (int64_t d = 0; d < a->width; d += VF_LANES) {
+      vf o = v_load(result + d) * v_splat(rescale);
+      for (int64_t s = 0; s < here; s++) {
+        o = v_fma(v_splat(scores[s]), v_load_first_as(a->v->data, first + (key + s) * stride + d, a->v->dtype, least(VF_LANES, a->width - d)), o);
+      }
+      v_store(result + d, o);
+    }
+  }
+  const int64_t at = ((row * a->queries + query) * a->heads + head) * a->width;
+  for (int64_t d = 0; d < a->width; d += VF_LANES) {
+    v_store_first_as(f->o->data, at + d, f->o->dtype, v_load(result + d) * v_splat(1.0f / sum), least(VF_LANES, a->width - d));
+  }
+}
+
+/*
+ * Attention of new tokens to a cache that already holds them: query t, at position cacheLength + t, sees slots s <= cacheLength + t.
+ * q [B,T,H·K], kCache and vCache [B,C,G·K] (f32, bf16 or f16), cacheLength i32 [1] → o [B,T,H·K].  attrs as attention.
+ * 4·B·H·T·cacheLength·K flops; tasks are (row, query, head), or as attention's where there are many queries.
+ */
+static void attention_cached(const ft_call *call) {
+  forward f = {.a = describe(call), .o = &call->out[0]};
+  f.a.offset = *(const int32_t *)call->in[3].data;
+  f.a.thread_floats = forward_floats(&f.a);
+  if (f.a.queries < FEW_QUERIES) ft_parallel(call->pool, f.a.rows * f.a.queries * f.a.heads, cached_task, &f);
+  else ft_parallel(call->pool, ceil_div(f.a.queries, BLOCK) * f.a.rows * f.a.heads, forward_task, &f);
+}
+
+/* --- backward --- */
+
+/*
+ * Keys are cut into `chunks` by length; a task does one chunk of one head of one row, all queries in order. It alone writes its part
+ * of dk and dv of the head, and its share of dq: chunk 0 to dq itself, the others to a part of their own. A second loop adds up.
+ */
+typedef struct {
+  heads_of a;
+  const ft_tensor *o, *lse, *dout, *dq, *dk, *dv;
+  int64_t chunks, chunk, length; /* length: of a row in whole blocks */
+  int64_t row, pass_rows;        /* rows of this pass */
+  float *dkv; /* workspace, see part_of */
+} backward;
+
+static backward describe_backward(const ft_call *call) {
+  backward w = {.a = describe(call), .o = &call->in[4], .lse = &call->in[5], .dout = &call->in[6]};
+  w.dq = &call->out[0], w.dk = &call->out[1], w.dv = &call->out[2];
+  const int64_t length = w.a.queries;
+  w.length = round_up(length, BLOCK);
+  w.chunk = round_up(ceil_div(length, least(MOST_CHUNKS, ceil_div(length, CHUNK))), BLOCK);
+  w.chunks = ceil_div(length, w.chunk);
+  w.pass_rows = least(w.a.rows, ceil_div(PASS_TOKENS, length));
+  w.a.thread_floats = w.a.room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
+  return w;
+}
+/* dk, dv and all parts of dq but the first, of every head of the rows of a pass: [row, head, 2 + chunks - 1, length, room]. */
+static int64_t parts_floats(const backward *w) { return w->pass_rows * w->a.heads * (w->chunks + 1) * w->length * w->a.room; }
+static float *part_of(const backward *w, int64_t row, int64_t head, int64_t part) {
+  return w->dkv + ((row * w->a.heads + head) * (w->chunks + 1) + part) * w->length * w->a.room;
+}
+
+/* scores, dp → P, dS (both [keys, queries]); P = exp(scores − lse), dS = P · (dP − D). */
+static void probabilities(const block *b, float *scores, float *dp, const float *lse, const float *dots) {
+  for (int64_t j = 0; j < b->queries; j += VF_LANES) {
+    const int64_t seen = seen_keys(b, j + VF_LANES - 1);
+    const vf l = v_load(lse + j), dot = v_load(dots + j);
+    for (int64_t s = 0; s < seen; s++) {
+      float *const at = scores + s * BLOCK + j, *const dp_at = dp + s * BLOCK + j;
+      vf p = v_exp_nonpositive(v_load(at) - l), ds = p * (v_load(dp_at) - dot);
+      if (b->masked) {
+        const vi mask = sees(b, j, s);
+        p = v_select(mask, p, v_zero());
+        ds = v_select(mask, ds, v_zero());
+      }
+      v_store(at, p);
+      v_store(dp_at, ds);
+    }
+    for (int64_t s = seen; s < b->keys; s++) {
+      v_store(scores + s * BLOCK + j, v_zero());
+      v_store(dp + s * BLOCK + j, v_zero());
+    }
+  }
+}
+
+/* Task: one chunk of keys of one head of one row, the first chunks, which most queries see, first. */
+static void backward_task(void *context, int64_t task, int thread) {
+  const backward *w = context;
+  const heads_of *a = &w->a;
+  const int64_t chunk = task / (w->pass_rows * a->heads), pass_row = task / a->heads % w->pass_rows, head = task % a->heads;
+  const int64_t row = w->row + pass_row, size = BLOCK * a->room;
+  if (row >= a->rows) return;
+  const int64_t chunk_begin = chunk * w->chunk, chunk_end = least(chunk_begin + w->chunk, a->queries);
+  float *const q = a->threads + thread * a->thread_floats, *const dout = q + size, *const packed_q = dout + size, *const packed_dout = packed_q + size;
+  float *const k = packed_dout + size, *const rows = k + size, *const dq = rows + size, *const packed_k = dq + size;
+  float *const packed_v = packed_k + PANEL_ROWS * a->room, *const scores = packed_v + PANEL_ROWS * a->room, *const dp = scores + BLOCK * BLOCK;
+  float *const lse = dp + BLOCK * BLOCK, *const dots = lse + BLOCK;
+  float *const dk = part_of(w, pass_row, head, 0), *const dv = part_of(w, pass_row, head, 1);
+  const size_t chunk_bytes = (size_t)((round_up(chunk_end, BLOCK) - chunk_begin) * a->padded) * 4;
+  memset(dk + chunk_begin * a->padded, 0, chunk_bytes);
+  memset(dv + chunk_begin * a->padded, 0, chunk_bytes);
+
+  for (int64_t query = chunk_begin; query < a->queries; query += BLOCK) {
+    const int64_t queries = least(BLOCK, a->queries - query);
+    const sight s = look(a, row, query, queries);
+    load_queries(a, q, a->q, row, head, query, queries, a->scale);
+    load_queries(a, dout, w->dout, row, head, query, queries, 1.0f);
+    load_queries(a, rows, w->o, row, head, query, queries, 1.0f);
+    pack_queries(a, packed_q, q);
+    pack_queries(a, packed_dout, dout);
+    for (int64_t i = 0; i < BLOCK; i++) {
+      vf dot = v_zero();
+      for (int64_t d = 0; d < a->padded; d += VF_LANES) dot = v_fma(v_load(dout + i * a->padded + d), v_load(rows + i * a->padded + d), dot);
+      dots[i] = v_sum(dot);
+      lse[i] = i < queries ? ((const float *)w->lse->data)[(row * a->queries + query + i) * a->heads + head] : __builtin_inff();
+    }
+    memset(dq, 0, (size_t)(BLOCK * a->padded) * 4);
+    /* Whole blocks, so that dk and dv are reached at multiples of BLOCK. */
+    for (int64_t key = most(chunk_begin, s.first / BLOCK * BLOCK); key < least(chunk_end, query + queries); key += BLOCK) {
+      const block b = block_of(a, &s, query, queries, key);
+      load_keys(a, k, a->k, row, head, key, b.keys);
+      load_keys(a, rows, a->v, row, head, key, b.keys);
+      pack_keys(a, packed_k, k);
+      pack_keys(a, packed_v, rows);
+      score(&b, a->width, packed_k, packed_q, scores);
+      score(&b, a->width, packed_v, packed_dout, dp);
+      probabilities(&b, scores, dp, lse, dots);
+      over_queries(&b, a->padded, scores, dout, dv + key * a->padded);
+      over_queries(&b, a->padded, dp, q, dk + key * a->padded);
+      over_keys(&b, a->padded, dp, k, dq, true);
+    }
+    float *const part = chunk == 0 ? NULL : part_of(w, pass_row, head, 1 + chunk) + query * a->padded;
+    for (int64_t i = 0; i < queries; i++) {
+      const int64_t at = ((row * a->queries + query + i) * a->heads + head) * a->width;
+      for (int64_t d = 0; d < a->padded; d += VF_LANES) {
+        const vf x = v_load(dq + i * a->padded + d) * v_splat(a->scale);
+        if (part != NULL) v_store(part + i * a->padded + d, x);
+        else v_store_first((float *)w->dq->data + at + d, x, least(VF_LANES, a->width - d));
+      }
+    }
+  }
+}
+
+/* Task: one block of tokens of one row and key/value head: dk and dv over its query heads in order; dq over chunks in order. */
+static void add_up(void *context, int64_t task, int thread) {
+  (void)thread;
+  const backward *w = context;
+  const heads_of *a = &w->a;
+  const int64_t blocks = w->length / BLOCK, group = a->heads / a->kv_heads;
+  const int64_t pass_row = task / (blocks * a->kv_heads), kv_head = task / blocks % a->kv_heads, begin = task % blocks * BLOCK;
+  const int64_t row = w->row + pass_row;
+  if (row >= a->rows) return;
+  for (int64_t t = begin; t < least(begin + BLOCK, a->queries); t++) {
+    for (int64_t d = 0; d < a->width; d += VF_LANES) {
+      const int64_t n = least(VF_LANES, a->width - d), in = t * a->padded + d;
+      for (int64_t which = 0; which < 2; which++) {
+        vf sum = v_load(part_of(w, pass_row, kv_head * group, which) + in);
+        for (int64_t h = 1; h < group; h++) sum += v_load(part_of(w, pass_row, kv_head * group + h, which) + in);
+        v_store_first((float *)(which == 0 ? w->dk : w->dv)->data + ((row * a->queries + t) * a->kv_heads + kv_head) * a->width + d, sum, n);
+      }
+      for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+        float *const dq = (float *)w->dq->data + ((row * a->queries + t) * a->heads + head) * a->width + d;
+        vf sum = v_load_first(dq, n);
+        for (int64_t c = 1; c < w->chunks && c * w->chunk <= t; c++) sum += v_load(part_of(w, pass_row, head, 1 + c) + in);
+        v_store_first(dq, sum, n);
+      }
+    }
+  }
+}
+
+static int64_t backward_bytes(const ft_call *call, int threads) {
+  const backward w = describe_backward(call);
+  return 4 * (threads * w.a.thread_floats + parts_floats(&w));
+}
+
+/*
+ * Gradients of attention: probabilities again from lse, then dS = P · (dP − D) with D = Σ do · o.
+ * q, k, v, documentStart, o as attention's (f32, bf16 or f16), lse f32 [B,T,H], do [B,T,H·K] → dq [B,T,H·K], dk and dv [B,T,G·K], all f32.
+ * attrs as attention.  5·B·H·T²·K flops; tasks are (chunk of keys, row, head).
+ */
+static void attention_backward(const ft_call *call) {
+  backward w = describe_backward(call);
+  w.a.starts = (const int32_t *)call->in[3].data;
+  w.dkv = w.a.threads + ft_threads(call->pool) * w.a.thread_floats;
+  for (w.row = 0; w.row < w.a.rows; w.row += w.pass_rows) {
+    if (ft_cancelled(call->pool)) return;
+    ft_parallel(call->pool, w.chunks * w.pass_rows * w.a.heads, backward_task, &w);
+    ft_parallel(call->pool, w.pass_rows * w.a.kv_heads * (w.length / BLOCK), add_up, &w);
+  }
+}
+
+const ft_entry FT_NAME(attention_entries)[] = {
+    {"attention", attention, forward_bytes},
+    {"attention_cached", attention_cached, forward_bytes},
+    {"attention_backward", attention_backward, backward_bytes},
+    {NULL, NULL, NULL},
+};

@@ -296,7 +296,10 @@ static void peak_work(ft_job *job) {
   const object *device = job->subject;
   peak_loop *loop = calloc(1, sizeof *loop);
   if (loop == NULL) return;
-  ft_pool_begin(device->pool, &job->state);
+  if (!ft_pool_begin(device->pool, &job->state)) {
+    free(loop);
+    return;
+  }
   loop->target = device->target;
   const int threads = ft_threads(device->pool);
   /* The best of five short trials, each long enough that starting the threads does not show. */
@@ -354,8 +357,7 @@ static void allocate_work(ft_job *job) {
   object *arena = job->subject;
   struct ft_pool *pool = arena->owner->pool;
   int error = ft_memory_reserve(&arena->memory, (int64_t)job->number, job->flag);
-  if (error == 0) {
-    ft_pool_begin(pool, &job->state);
+  if (error == 0 && ft_pool_begin(pool, &job->state)) {
     error = ft_memory_prefault(&arena->memory, pool);
     ft_pool_end(pool);
   }
@@ -584,7 +586,7 @@ static napi_value js_workspace_bytes(napi_env env, napi_callback_info info) {
 static void run_work(ft_job *job) {
   object *program = job->subject;
   struct ft_pool *pool = program->owner->owner->pool;
-  ft_pool_begin(pool, &job->state);
+  if (!ft_pool_begin(pool, &job->state)) return;
   const double start = seconds_now();
   job->flag = ft_program_run(program->program, pool, &job->state);
   job->number = (seconds_now() - start) * 1e3;

@@ -1,6 +1,6 @@
 /*
- * e^x and erf as branch-free C, so that loops over them become vectors of any width; each element takes the same operations
- * everywhere, with the same bits on every target.
+ * e^x and erf as branch-free C, so that loops over them become vectors of any width (vector.h has the same e^x for one explicit
+ * vector). Each element takes the same operations wherever it falls in a loop; targets with and without fused multiply-add differ.
  */
 #ifndef FULLTUNE_EXPONENTIAL_H
 #define FULLTUNE_EXPONENTIAL_H
@@ -9,24 +9,33 @@
 #include <stdint.h>
 #include <string.h>
 
+/* a · b + c, rounded once where the target does that at full speed */
+static inline float ft_madd(float a, float b, float c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 /* e^x, error below 1.5 units in the last place; 0 below −86.6 (results under 2^-125), infinity where it overflows; NaN stays NaN. */
 static inline float ft_exp(float x) {
   const float low = -86.6f, high = 88.7228394f;
   float clamped = x < low ? low : x;
   clamped = clamped > high ? high : clamped;
   const float shift = 12582912.0f; /* 1.5 · 2^23: adding it rounds to a whole number in the low bits */
-  const float shifted = clamped * 1.44269504f + shift;
+  const float shifted = ft_madd(clamped, 1.44269504f, shift);
   const float n = shifted - shift;
   /* ln 2 in two parts, the first with few enough bits that n times it is exact */
-  float r = clamped - n * 0.693359375f;
-  r = r + n * 2.12194440e-4f;
+  float r = ft_madd(n, -0.693359375f, clamped);
+  r = ft_madd(n, 2.12194440e-4f, r);
   float p = 1.9875691500e-4f; /* Cephes expf */
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  p = ft_madd(p, r, 1.3981999507e-3f);
+  p = ft_madd(p, r, 8.3334519073e-3f);
+  p = ft_madd(p, r, 4.1665795894e-2f);
+  p = ft_madd(p, r, 1.6666665459e-1f);
+  p = ft_madd(p, r, 5.0000001201e-1f);
+  p = ft_madd(p, r * r, r) + 1.0f;
   uint32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
   const uint32_t power_bits = (bits + 126u) << 23; /* 2^(n - 1): n reaches 128 */
@@ -41,21 +50,21 @@ static inline float ft_erf(float x) {
   const float magnitude = fabsf(x);
   const float t = magnitude > 4.0f ? 4.0f : magnitude;
   const float s = t * t;
-  float far = -1.72853470e-5f * t + 3.83197126e-4f;
-  const float odd = -3.88396438e-3f * t + 2.42546219e-2f;
-  far = far * s + odd;
-  far = far * t - 1.06777877e-1f;
-  far = far * t - 6.34846687e-1f;
-  far = far * t - 1.28717512e-1f;
-  far = far * t - t;
+  float far = ft_madd(-1.72853470e-5f, t, 3.83197126e-4f);
+  const float odd = ft_madd(-3.88396438e-3f, t, 2.42546219e-2f);
+  far = ft_madd(far, s, odd);
+  far = ft_madd(far, t, -1.06777877e-1f);
+  far = ft_madd(far, t, -6.34846687e-1f);
+  far = ft_madd(far, t, -1.28717512e-1f);
+  far = ft_madd(far, t, -t);
   far = 1.0f - ft_exp(far);
   float near = -5.96761703e-4f;
-  near = near * s + 4.99119423e-3f;
-  near = near * s - 2.67681349e-2f;
-  near = near * s + 1.12819925e-1f;
-  near = near * s - 3.76125336e-1f;
-  near = near * s + 1.28379166e-1f;
-  near = near * t + t;
+  near = ft_madd(near, s, 4.99119423e-3f);
+  near = ft_madd(near, s, -2.67681349e-2f);
+  near = ft_madd(near, s, 1.12819925e-1f);
+  near = ft_madd(near, s, -3.76125336e-1f);
+  near = ft_madd(near, s, 1.28379166e-1f);
+  near = ft_madd(near, t, t);
   const float result = magnitude > 0.927734375f ? far : near;
   return x != x ? x : copysignf(result, x);
 }

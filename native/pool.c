@@ -14,12 +14,15 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
 
 #define SPIN_PAUSES 25000
+/* How often a run that waits for the pool looks again. */
+#define WAIT_NANOSECONDS 200000
 /* Tickets: no task may be claimed while the loop's fields are being written. */
 #define CLOSED UINT32_C(0xffffffff)
 
@@ -155,10 +158,14 @@ void ft_parallel(struct ft_pool *pool, int64_t n, ft_task task, void *context) {
   }
 }
 
-void ft_pool_begin(struct ft_pool *pool, const atomic_int *state) {
-  pthread_mutex_lock(&pool->run_mutex);
+bool ft_pool_begin(struct ft_pool *pool, const atomic_int *state) {
+  while (pthread_mutex_trylock(&pool->run_mutex) != 0) {
+    if ((atomic_load(state) & 1) != 0) return false;
+    nanosleep(&(struct timespec){.tv_nsec = WAIT_NANOSECONDS}, NULL);
+  }
   atomic_store(&pool->state, state);
   ft_flush_denormals();
+  return true;
 }
 
 void ft_pool_end(struct ft_pool *pool) {

@@ -19,8 +19,9 @@ struct ft_pool *ft_pool_create(int threads);
 /* Ends and joins the workers. No run may be under way. */
 void ft_pool_destroy(struct ft_pool *pool);
 
-/* Takes the pool for the calling thread, waiting for another run to end. `state` is what ft_cancelled looks at until ft_pool_end. */
-void ft_pool_begin(struct ft_pool *pool, const atomic_int *state);
+/* Takes the pool for the calling thread, waiting for another run to end. `state` is what ft_cancelled looks at until ft_pool_end.
+   False, without the pool, when the run is cancelled while it waits. */
+bool ft_pool_begin(struct ft_pool *pool, const atomic_int *state);
 void ft_pool_end(struct ft_pool *pool);
 
 /* Denormals count as zero on the calling thread, in and out: they cost a hundred times a normal number and carry nothing. */

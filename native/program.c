@@ -12,6 +12,10 @@
 #include "pool.h"
 #include "signatures.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #define ALIGNMENT 64
 #define MAX_EXACT 9007199254740992.0 /* 2^53 */
 
@@ -25,6 +29,8 @@ struct ft_program {
   ft_tensor *tensors;
   double *attrs;
   double *nanoseconds;
+  char *arena;
+  int64_t arena_bytes;
   int64_t length;
   int64_t commit;
   _Atomic int64_t progress;
@@ -155,6 +161,8 @@ ft_program *ft_program_load(const double *code, int64_t length, const char *cons
     FAIL(&r, "out of memory");
     return NULL;
   }
+  program->arena = arena;
+  program->arena_bytes = arena_bytes;
   program->length = count;
   program->commit = commit;
   /* A tensor takes at least three numbers of code, an attribute one: `length` bounds both. */
@@ -192,6 +200,28 @@ static double now_nanoseconds(void) {
   return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
+/* In sanitizer builds, a kernel that touches a byte of the arena which is neither operand nor workspace of its instruction is caught. */
+static void fence(const ft_program *program, const ft_call *call) {
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_POISON_MEMORY_REGION(program->arena, (size_t)program->arena_bytes);
+  for (int32_t i = 0; i < call->n_in + call->n_out; i++) {
+    ASAN_UNPOISON_MEMORY_REGION(call->in[i].data, (size_t)(call->in[i].count * ft_dtype_bytes(call->in[i].dtype)));
+  }
+  ASAN_UNPOISON_MEMORY_REGION(call->workspace, (size_t)call->workspace_bytes);
+#else
+  (void)program;
+  (void)call;
+#endif
+}
+
+static void unfence(const ft_program *program) {
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_UNPOISON_MEMORY_REGION(program->arena, (size_t)program->arena_bytes);
+#else
+  (void)program;
+#endif
+}
+
 bool ft_program_run(ft_program *program, struct ft_pool *pool, atomic_int *state) {
   memset(program->nanoseconds, 0, (size_t)program->length * sizeof *program->nanoseconds);
   atomic_store(&program->progress, 0);
@@ -205,7 +235,9 @@ bool ft_program_run(ft_program *program, struct ft_pool *pool, atomic_int *state
     if (i == program->length) break;
     instruction *one = &program->instructions[i];
     one->call.pool = pool;
+    fence(program, &one->call);
     one->entry->run(&one->call);
+    unfence(program);
     const double after = now_nanoseconds();
     program->nanoseconds[i] = after - before;
     before = after;

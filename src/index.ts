@@ -9,7 +9,7 @@ export type { CheckpointEvent, Choice, EndEvent, EvalEvent, MemorySummary, RunEv
 export type { StorageClass } from './run/storage-class.ts';
 export type { MemoryGroup, MemoryReport } from './memory/report.ts';
 export type { DataStatistics } from './data/prepare.ts';
-export type { ChatMessage } from './data/tokenizer.ts';
+export type { ChatMessage } from './data/source-document.ts';
 export type { ModelConfig } from './models/model-config.ts';
 export type { PlanResult } from './train/plan-run.ts';
 export type { ResumeOptions, TrainingRun, TrainOptions } from './train/training-run.ts';
@@ -42,5 +42,5 @@ export function resume(runDirectory: string, changes?: Partial<RunConfig>, optio
 
 /** Opens a model folder (or an id in the local Hugging Face cache) for `generate` and `evaluate`. */
 export function loadModel(path: string, options?: LoadOptions): Promise<Model> {
-  return Model.load(path, options);
+  return new Promise((resolve) => resolve(Model.load(path, options)));
 }

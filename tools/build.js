@@ -49,7 +49,7 @@ function sourceHash() {
   for (const name of ['tsconfig.json', 'tsconfig.build.json', 'package.json']) hash.update(readFileSync(join(root, name)));
   const sources = readdirSync(join(root, 'src'), { recursive: true })
     .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
-    .sort();
+    .sort((a, b) => (a < b ? -1 : 1));
   for (const name of sources) hash.update(name).update('\0').update(readFileSync(join(root, 'src', name))).update('\0');
   return hash.digest('hex');
 }

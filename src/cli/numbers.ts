@@ -13,6 +13,7 @@ export function plural(count: number, noun: string): string {
 /** `7 s`, `3:05`, `2:03:05`, `3 d 4 h`. */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?';
+  if (seconds === 0) return '0 s';
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
@@ -22,9 +23,11 @@ export function formatDuration(seconds: number): string {
   return whole < 60 ? `${whole} s` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** A share as `61 %`; below 10 % with one digit more. */
+/** A share as `61 %`; near 0 and near 100 with one digit more, so that `0 %` and `100 %` mean none and all. */
 export function formatShare(share: number): string {
   const percent = share * 100;
+  if (percent >= 99.5 && percent < 100) return `${(Math.floor(percent * 10) / 10).toFixed(1)} %`;
+  if (percent > 0 && percent < 0.05) return '<0.1 %';
   return `${percent !== 0 && percent < 9.95 ? percent.toFixed(1) : percent.toFixed(0)} %`;
 }
 

@@ -7,7 +7,7 @@ import { FulltuneError } from '../base/errors.ts';
 import { RandomStream } from '../base/random.ts';
 import { layOut } from './micro-batch.ts';
 import type { MicroBatch } from './micro-batch.ts';
-import { packRows } from './packing.ts';
+import { countingUp, packRows } from './packing.ts';
 import type { PackedRows } from './packing.ts';
 import type { TokenFile } from './token-file.ts';
 
@@ -57,6 +57,7 @@ export class BatchSource {
   private epoch = 0;
   private row = 0;
   private current: { readonly epoch: number; readonly rows: PackedRows } | undefined;
+  private readonly rowCounts = new Map<number, number>();
 
   constructor(options: BatchOptions) {
     if (options.file.documents === 0) throw new RangeError('no documents');
@@ -66,7 +67,14 @@ export class BatchSource {
 
   /** Rows of an epoch. When packing, epochs differ by a few rows, and each has to be packed to know. */
   rowsInEpoch(epoch: number): number {
-    return this.rowsOf(epoch).rows;
+    const { packed, file } = this.options;
+    if (!packed) return file.documents;
+    let count = this.rowCounts.get(epoch);
+    if (count === undefined) {
+      count = this.current?.epoch === epoch ? this.current.rows.rows : epochRows(this.options, epoch).rows;
+      this.rowCounts.set(epoch, count);
+    }
+    return count;
   }
 
   /** Of the current epoch; the last may have fewer rows. */
@@ -136,12 +144,12 @@ export function* evaluationBatches(
 const EVALUATION_BLOCK_ROWS = 4096;
 
 function epochRows({ file, rowLengths, packed, seed, shuffle }: Omit<BatchOptions, 'rowsPerUpdate' | 'microBatchSize'>, epoch: number): PackedRows {
-  const order = Uint32Array.from({ length: file.documents }, (_, i) => i);
+  const order = countingUp(file.documents);
   if (shuffle) new RandomStream(seed, ORDER_STREAM + epoch).shuffle(order);
   const longest = rowLengths.at(-1);
   if (longest === undefined) throw new RangeError('no row length');
   if (packed) return packRows(file.lengths, longest, { order });
-  return { rows: order.length, documents: order, starts: Uint32Array.from({ length: order.length + 1 }, (_, i) => i) };
+  return { rows: order.length, documents: order, starts: countingUp(order.length + 1) };
 }
 
 function documentsOf({ documents, starts }: PackedRows, row: number): Uint32Array {

@@ -14,7 +14,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Template } from '@huggingface/jinja';
 import { FulltuneError } from '../base/errors.ts';
 import type { ChatDocument, ChatMessage } from './source-document.ts';
-import type { TextTokenizer } from './tokenizer.ts';
+import type { Tokenizer } from './tokenizer.ts';
 
 export interface Span {
   /** Character positions (UTF-16 units) in the rendered text. */
@@ -37,7 +37,7 @@ export interface ChatTemplate {
  * ChatML, as TRL's `setup_chat_format` writes it. A tokenizer that has no `<|im_end|>` token ends turns with its own EOS instead, so that a
  * turn always ends with one token at which generation can stop.
  */
-export function chatmlTemplate(tokenizer: Pick<TextTokenizer, 'idOf' | 'specialTokens'>): string {
+export function chatmlTemplate(tokenizer: Pick<Tokenizer, 'idOf' | 'specialTokens'>): string {
   const eos = tokenizer.specialTokens['eos_token'];
   const endOfTurn = tokenizer.idOf('<|im_end|>') === undefined && eos !== undefined ? eos : '<|im_end|>';
   return "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + " + JSON.stringify(endOfTurn) +
@@ -45,7 +45,7 @@ export function chatmlTemplate(tokenizer: Pick<TextTokenizer, 'idOf' | 'specialT
 }
 
 /** `chatml`, or a file with a Jinja template. Errors: E_TEMPLATE. */
-export function chosenTemplate(setting: string, tokenizer: Pick<TextTokenizer, 'idOf' | 'specialTokens'>): string {
+export function chosenTemplate(setting: string, tokenizer: Pick<Tokenizer, 'idOf' | 'specialTokens'>): string {
   if (setting === 'chatml') return chatmlTemplate(tokenizer);
   if (!existsSync(setting)) {
     throw new FulltuneError('E_TEMPLATE', `'${setting}' is neither 'chatml' nor a file`, { where: 'chat_template', remedy: 'Use --chat-template chatml, or the path of a Jinja template.' });

@@ -2,6 +2,7 @@
 
 import { FulltuneError } from '../base/errors.ts';
 import { RandomStream } from '../base/random.ts';
+import { countingUp } from './packing.ts';
 import type { TokenFile } from './token-file.ts';
 
 const EVALUATION_STREAM = 0x0e00_0000;
@@ -19,28 +20,31 @@ export interface DrawnEvaluation {
  * Errors: E_DATA with fewer than two to draw from.
  */
 export function drawEvaluation(file: TokenFile, fraction: number, seed: number, datasetPath: string): DrawnEvaluation {
-  const rows: number[] = [];
-  for (let i = 0; i < file.documents; i++) if (!file.continuesPrevious(i)) rows.push(i);
-  const single = rows.length === 1;
-  const units = single ? file.documents : rows.length;
+  let rows = 0;
+  for (let i = 0; i < file.documents; i++) if (!file.continuesPrevious(i)) rows++;
+  const single = rows === 1;
+  const units = single ? file.documents : rows;
   if (units < 2) {
     throw new FulltuneError('E_DATA', 'there is only one document, none can be kept for evaluation', { where: datasetPath, remedy: 'Leave out eval_fraction, or use --eval-dataset.' });
   }
   const count = Math.min(units - 1, Math.max(1, Math.round(units * fraction)));
-  const order = new RandomStream(seed, EVALUATION_STREAM).shuffle(Uint32Array.from({ length: units }, (_, i) => i));
+  const order = new RandomStream(seed, EVALUATION_STREAM).shuffle(countingUp(units));
   const chosen = new Uint8Array(units);
   for (const unit of order.subarray(0, count)) chosen[unit] = 1;
 
-  const train: number[] = [];
-  const evaluation: number[] = [];
+  const train = new Uint32Array(file.documents);
+  const evaluation = new Uint32Array(file.documents);
+  let trained = 0;
+  let evaluated = 0;
   let unit = -1;
   for (let i = 0; i < file.documents; i++) {
     if (single || !file.continuesPrevious(i)) unit++;
-    (chosen[unit] === 1 ? evaluation : train).push(i);
+    if (chosen[unit] === 1) evaluation[evaluated++] = i;
+    else train[trained++] = i;
   }
   return {
-    train: file.select(Uint32Array.from(train)),
-    evaluation: file.select(Uint32Array.from(evaluation)),
+    train: file.select(train.slice(0, trained)),
+    evaluation: file.select(evaluation.slice(0, evaluated)),
     firstTrained: train[0] ?? 0,
     notice: `${count} of ${units} ${single ? 'parts of the text' : 'rows'} are kept out of training and evaluated on`,
   };

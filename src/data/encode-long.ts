@@ -5,15 +5,17 @@
 
 import type { TokenReading } from './token-bytes.ts';
 
-/** Characters from which a text is cut, and the least length of a piece. */
+/** Texts of more characters than this are cut; a piece has at least as many. */
 export const LONG_TEXT_CHARACTERS = 32_768;
 
 export function encodeLong(
   text: string, addSpecialTokens: boolean, reading: TokenReading, encodeWhole: (text: string, addSpecialTokens: boolean) => number[],
+  longFrom: number = LONG_TEXT_CHARACTERS,
 ): number[] {
-  if (text.length <= LONG_TEXT_CHARACTERS || reading === 'none') return encodeWhole(text, addSpecialTokens);
-  // What the post-processor puts around any text: known from the encoding of a short one.
-  const cuts = reading === 'byte-level' ? cutsAfterNewline(text) : cutsBeforeNewline(text);
+  if (text.length <= longFrom || reading === 'none') return encodeWhole(text, addSpecialTokens);
+  // Byte-level vocabularies split after a single newline before a letter (several newlines can be one token at the end of a text).
+  // SentencePiece-like ones put a space before a text; before a newline it stays a token of its own, and is taken away below.
+  const cuts = cutsOf(text, reading === 'byte-level' ? /(?<=\S)\n(?=[A-Za-z])/g : /[A-Za-z.,;!?](?=\n)/g, longFrom);
   const separator = reading === 'sentencepiece' ? prefixToken(encodeWhole) : undefined;
   if (reading === 'sentencepiece' && separator === undefined) return encodeWhole(text, addSpecialTokens);
 
@@ -21,12 +23,12 @@ export function encodeLong(
   let start = 0;
   for (const end of [...cuts, text.length]) {
     const piece = encodeWhole(text.slice(start, end), false);
-    // SentencePiece-like tokenizers put a space before every text; before a newline it is a token of its own, and it goes.
     const skip = start > 0 && separator !== undefined && piece[0] === separator ? 1 : 0;
     for (let i = skip; i < piece.length; i++) ids.push(piece[i] ?? 0);
     start = end;
   }
   if (!addSpecialTokens) return ids;
+  // What the post-processor puts around any text is known from the encoding of a short one.
   const probeText = text.slice(0, 64);
   const bare = encodeWhole(probeText, false);
   const wrapped = encodeWhole(probeText, true);
@@ -51,23 +53,13 @@ function prefixToken(encodeWhole: (text: string, addSpecialTokens: boolean) => n
   return inside.at(-2) === newline[0] ? undefined : newline[0];
 }
 
-function cutsAfterNewline(text: string): number[] {
-  return cuts(text, /\n(?=[A-Za-z])/g, 1);
-}
-
-function cutsBeforeNewline(text: string): number[] {
-  return cuts(text, /[A-Za-z.,;!?](?=\n)/g, 1);
-}
-
-function cuts(text: string, place: RegExp, width: number): number[] {
+/** Positions after one-character matches of `place`, at least `apart` characters from each other. */
+function cutsOf(text: string, place: RegExp, apart: number): number[] {
   const found: number[] = [];
-  let position = LONG_TEXT_CHARACTERS;
-  while (position < text.length) {
-    place.lastIndex = position;
-    const match = place.exec(text);
-    if (match === null) break;
-    found.push(match.index + width);
-    position = match.index + width + LONG_TEXT_CHARACTERS;
+  place.lastIndex = apart;
+  for (let match = place.exec(text); match !== null; match = place.exec(text)) {
+    found.push(match.index + 1);
+    place.lastIndex = match.index + 1 + apart;
   }
   return found;
 }

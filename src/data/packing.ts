@@ -1,9 +1,11 @@
 /**
- * Documents into rows of a fixed length. Documents are taken in blocks of the given order; within a block, best fit with decreasing length
- * (Johnson 1974), by tables over lengths, so that a document costs O(rowLength / 32). The rows of a block then stand in the order of their
- * earliest document: a shuffled order stays shuffled, a plain one stays about plain. Rows that are far from full are opened again in the
- * next block.
+ * Documents into rows of a fixed length. A row begins with the first document, in the given order, that is not yet in one, and is then
+ * filled as exactly as possible from those that follow within a bounded lookahead: a depth-first search over the lengths on offer, longest
+ * first, that stops at a full row or after a fixed number of tries (the minimum bin slack heuristic, Gupta & Ho 1999). So rows come in the
+ * order of their first documents, a shuffled order stays shuffled, and short and long documents are used up alike.
  */
+
+export { bucketLengths } from './buckets.ts';
 
 /** Rows as typed arrays: row r holds documents[starts[r]] … documents[starts[r + 1] - 1]. */
 export interface PackedRows {
@@ -17,96 +19,140 @@ export interface PackedRows {
 export interface PackOptions {
   /** Documents in the order in which they are wanted. Default 0, 1, 2, … */
   readonly order?: Uint32Array;
-  /** Documents looked at together. */
+  /** Documents on offer at a time. */
   readonly lookahead?: number;
 }
 
 const LOOKAHEAD = 8192;
-/** Rows less full than this are taken apart and packed again with the next block. */
-const FULL_ENOUGH = 0.95;
+/** Lengths tried for one row. */
+const TRIES = 500;
 
 /** `lengths` [documents], each from 1 to `rowLength`. Deterministic. Errors: RangeError for a document longer than a row. */
 export function packRows(lengths: Uint32Array, rowLength: number, options: PackOptions = {}): PackedRows {
-  const order = options.order ?? Uint32Array.from({ length: lengths.length }, (_, i) => i);
+  const order = options.order ?? countingUp(lengths.length);
   const lookahead = options.lookahead ?? LOOKAHEAD;
   const documents = new Uint32Array(order.length);
   const starts = new Uint32Array(order.length + 1);
+  const taken = new Uint8Array(order.length);
+  const offer = new Offer(rowLength, order.length);
+  const lengthAt = (position: number): number => lengths[order[position] ?? 0] ?? 0;
   let rows = 0;
   let filled = 0;
-  let carried: number[] = [];
+  let oldest = 0;
   let next = 0;
-  while (next < order.length || carried.length > 0) {
-    const stop = Math.min(order.length, next + lookahead);
-    const block = carried;
-    for (; next < stop; next++) block.push(next);
-    const last = next === order.length;
-    const packed = bestFitDecreasing(block, (position) => lengths[order[position] ?? 0] ?? 0, rowLength);
-    carried = [];
-    for (const { members, free } of packed) {
-      // What is carried on is at most half a block, so that every block makes progress.
-      if (!last && free > (1 - FULL_ENOUGH) * rowLength && carried.length + members.length <= lookahead / 2) {
-        carried.push(...members);
-        continue;
-      }
-      for (const position of members) documents[filled++] = order[position] ?? 0;
-      starts[++rows] = filled;
+  while (filled < order.length) {
+    for (; next < order.length && offer.documents < lookahead; next++) {
+      const length = lengthAt(next);
+      if (length < 1 || length > rowLength) throw new RangeError(`a document of ${length} tokens does not fit into a row of ${rowLength}`);
+      offer.add(length, next);
     }
-    carried.sort((a, b) => a - b);
+    while (taken[oldest] === 1) oldest++;
+    const first = lengthAt(oldest);
+    // Among documents of one length the oldest goes first, so this is `oldest` itself.
+    const members = [offer.take(first)];
+    for (const length of fillUp(offer, rowLength - first)) members.push(offer.take(length));
+    members.sort((a, b) => a - b);
+    for (const position of members) {
+      taken[position] = 1;
+      documents[filled++] = order[position] ?? 0;
+    }
+    starts[++rows] = filled;
   }
   return { rows, documents, starts: starts.slice(0, rows + 1) };
 }
 
-interface Bin {
-  /** Positions in the order, ascending once the bin is given out. */
-  readonly members: number[];
-  free: number;
+/** 0, 1, 2, … */
+export function countingUp(count: number): Uint32Array {
+  const numbers = new Uint32Array(count);
+  for (let i = 0; i < count; i++) numbers[i] = i;
+  return numbers;
 }
 
-/** `block`: ascending positions in the order. Bins come in the order of their earliest member. */
-function bestFitDecreasing(block: readonly number[], lengthOf: (position: number) => number, rowLength: number): readonly Bin[] {
-  const byLength: number[][] = [];
-  for (const position of block) {
-    const length = lengthOf(position);
-    if (length > rowLength) throw new RangeError(`a document of ${length} tokens does not fit into a row of ${rowLength}`);
-    (byLength[length] ??= []).push(position);
-  }
-  const bins: Bin[] = [];
-  // Bins by free space, and a bit per free space that has one.
-  const open: Bin[][] = [];
-  const bits = new Uint32Array((rowLength >> 5) + 1);
-  for (let length = byLength.length - 1; length >= 0; length--) {
-    for (const position of byLength[length] ?? []) {
-      const free = smallestAtLeast(bits, length);
-      let bin: Bin | undefined;
-      if (free !== undefined) {
-        const same = open[free] ?? [];
-        bin = same.pop();
-        if (same.length === 0) bits[free >> 5] = (bits[free >> 5] ?? 0) & ~(1 << (free & 31));
-      }
-      if (bin === undefined) {
-        bin = { members: [], free: rowLength };
-        bins.push(bin);
-      }
-      bin.members.push(position);
-      bin.free -= length;
-      if (bin.free > 0) {
-        (open[bin.free] ??= []).push(bin);
-        bits[bin.free >> 5] = (bits[bin.free >> 5] ?? 0) | (1 << (bin.free & 31));
-      }
+/** Lengths on offer that together leave the least of `space` free. */
+function fillUp(offer: Offer, space: number): readonly number[] {
+  const current: number[] = [];
+  let best: readonly number[] = [];
+  let leastFree = space;
+  let tries = 0;
+  const search = (longest: number, free: number): void => {
+    if (free < leastFree) {
+      leastFree = free;
+      best = [...current];
     }
-  }
-  for (const bin of bins) bin.members.sort((a, b) => a - b);
-  return bins.sort((a, b) => (a.members[0] ?? 0) - (b.members[0] ?? 0));
+    let length = offer.longestUpTo(Math.min(longest, free));
+    while (length > 0 && leastFree > 0 && tries < TRIES) {
+      tries++;
+      offer.hide(length);
+      current.push(length);
+      search(length, free - length);
+      current.pop();
+      offer.show(length);
+      length = offer.longestUpTo(length - 1);
+    }
+  };
+  search(space, space);
+  return best;
 }
 
-/** The lowest set bit from `from` on. */
-function smallestAtLeast(bits: Uint32Array, from: number): number | undefined {
-  let word = from >> 5;
-  let value = (bits[word] ?? 0) & (-1 << (from & 31));
-  while (value === 0) {
-    word++;
-    if (word >= bits.length) return undefined;
-    value = bits[word] ?? 0;
+/** Positions of documents by length, first come first taken. */
+class Offer {
+  documents = 0;
+  /** How many of each length; those hidden by a search do not count. */
+  private readonly counts: Int32Array;
+  /** A bit per length that has any. */
+  private readonly bits: Uint32Array;
+  /** Linked lists: position + 1, 0 at the end. */
+  private readonly first: Uint32Array;
+  private readonly last: Uint32Array;
+  private readonly following: Uint32Array;
+
+  constructor(rowLength: number, documents: number) {
+    this.counts = new Int32Array(rowLength + 1);
+    this.bits = new Uint32Array((rowLength >> 5) + 1);
+    this.first = new Uint32Array(rowLength + 1);
+    this.last = new Uint32Array(rowLength + 1);
+    this.following = new Uint32Array(documents);
   }
-  return word * 32 + (31 - Math.clz32(value & -value));
+
+  add(length: number, position: number): void {
+    const last = this.last[length] ?? 0;
+    if ((this.first[length] ?? 0) === 0) this.first[length] = position + 1;
+    else this.following[last - 1] = position + 1;
+    this.last[length] = position + 1;
+    this.documents++;
+    this.show(length);
+  }
+
+  /** The oldest document of this length. */
+  take(length: number): number {
+    const position = (this.first[length] ?? 0) - 1;
+    if (position < 0) throw new RangeError(`no document of ${length} tokens is on offer`);
+    this.first[length] = this.following[position] ?? 0;
+    this.documents--;
+    this.hide(length);
+    return position;
+  }
+
+  hide(length: number): void {
+    const count = (this.counts[length] ?? 0) - 1;
+    this.counts[length] = count;
+    if (count === 0) this.bits[length >> 5] = (this.bits[length >> 5] ?? 0) & ~(1 << (length & 31));
+  }
+
+  show(length: number): void {
+    this.counts[length] = (this.counts[length] ?? 0) + 1;
+    this.bits[length >> 5] = (this.bits[length >> 5] ?? 0) | (1 << (length & 31));
+  }
+
+  /** The longest length on offer that is at most `most`; 0 when there is none. */
+  longestUpTo(most: number): number {
+    let word = most >> 5;
+    let value = (this.bits[word] ?? 0) & (0xffff_ffff >>> (31 - (most & 31)));
+    while (value === 0) {
+      word--;
+      if (word < 0) return 0;
+      value = this.bits[word] ?? 0;
+    }
+    return word * 32 + 31 - Math.clz32(value);
+  }
 }

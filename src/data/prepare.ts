@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { alignUp } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import type { Settings } from '../run/run-config.ts';
@@ -13,6 +13,10 @@ import type { TextPiece } from './text-pieces.ts';
 import { TOKEN_FILE_VERSION, TokenFile } from './token-file.ts';
 import type { DatasetCounts, TokenFileSummary, TokeniseJob, TokeniseProgress } from './tokenise-dataset.ts';
 import { tokeniseInChildren } from './tokenise-process.ts';
+
+export { inspectRows } from './inspect-rows.ts';
+export type { InspectedRow } from './inspect-rows.ts';
+export { defaultOverlong } from './read-rows.ts';
 
 /** Of the training data, after evaluation documents are taken out. */
 export type DataStatistics = DatasetCounts;
@@ -92,7 +96,7 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedData
       })),
       ...(drawn === undefined ? [] : [drawn.notice]),
     ],
-    chatTemplate: summary.layout === 'text' ? undefined : (summary.chatTemplate ?? undefined),
+    chatTemplate: summary.chatTemplate ?? undefined,
   };
 }
 
@@ -184,9 +188,4 @@ function longestOf(file: TokenFile): number {
 
 function sum(words: Uint32Array): number {
   return words.reduce((total, word) => total + word, 0);
-}
-
-/** For reports: the file's name alone. */
-export function datasetName(path: string): string {
-  return basename(path);
 }

@@ -1,6 +1,6 @@
 /** Tokens as text, cut where learned and unlearned tokens meet: what `inspect data` colours. */
 
-import type { TextTokenizer } from './tokenizer.ts';
+import type { Tokenizer } from './tokenizer.ts';
 
 export interface TextPiece {
   readonly text: string;
@@ -9,7 +9,7 @@ export interface TextPiece {
 }
 
 /** Joined, the pieces are the text of all tokens, special tokens included. A character that spans a border counts to the later piece. */
-export function textPieces(tokenizer: TextTokenizer, ids: ArrayLike<number>, trained: ArrayLike<number>): readonly TextPiece[] {
+export function textPieces(tokenizer: Tokenizer, ids: ArrayLike<number>, trained: ArrayLike<number>): readonly TextPiece[] {
   const pieces: TextPiece[] = [];
   const utf8 = new TextDecoder();
   for (let start = 0; start < ids.length; ) {

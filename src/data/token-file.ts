@@ -35,6 +35,8 @@ export interface TokenDocumentData {
 interface Content {
   readonly path: string;
   readonly descriptor: number;
+  /** Set once, by any selection of the file. */
+  closed: boolean;
   readonly lengths: Uint32Array;
   readonly trainedCounts: Uint32Array;
   /** One byte per document: 1 where it continues the one before it. */
@@ -106,6 +108,8 @@ export class TokenFile {
   }
 
   close(): void {
+    if (this.content.closed) return;
+    this.content.closed = true;
     closeSync(this.content.descriptor);
   }
 }
@@ -161,7 +165,7 @@ function readContent(path: string): Content {
       lengths[i] = length & ~CONTINUES;
       before += lengths[i] ?? 0;
     }
-    return { path, descriptor, lengths, trainedCounts, continues, tokensBefore, summary: JSON.parse(summary.toString('utf8')) as unknown };
+    return { path, descriptor, closed: false, lengths, trainedCounts, continues, tokensBefore, summary: JSON.parse(summary.toString('utf8')) as unknown };
   } catch (error) {
     closeSync(descriptor);
     throw error;

@@ -5,14 +5,14 @@
  */
 
 import type { Span } from './chat-template.ts';
-import type { TextTokenizer } from './tokenizer.ts';
+import type { Tokenizer } from './tokenizer.ts';
 
 /**
  * One byte per token: 1 where the token holds at least one character of a span. Tokens that stand for no character of the text (a BOS from
  * the post-processor) hold none.
  */
 export function tokensOfSpans(
-  tokenizer: TextTokenizer, text: string, ids: readonly number[], spans: readonly Span[], options: { readonly addSpecialTokens: boolean },
+  tokenizer: Tokenizer, text: string, ids: readonly number[], spans: readonly Span[], options: { readonly addSpecialTokens: boolean },
 ): Uint8Array {
   const offsets = byteOffsets(tokenizer, text, ids);
   if (offsets !== undefined) return markByOffsets(offsets, spans.map((span) => inBytes(text, span)));
@@ -36,7 +36,7 @@ function inBytes(text: string, { start, end }: Span, form?: 'NFC'): ByteRange {
 }
 
 /** [start, end) in UTF-8 bytes for every token, flattened; undefined when text and tokens do not agree. */
-function byteOffsets(tokenizer: TextTokenizer, text: string, ids: readonly number[]): Uint32Array | undefined {
+function byteOffsets(tokenizer: Tokenizer, text: string, ids: readonly number[]): Uint32Array | undefined {
   const bytes = Buffer.from(text, 'utf8');
   const offsets = new Uint32Array(2 * ids.length);
   let position = 0;
@@ -96,7 +96,7 @@ function markByOffsets(offsets: Uint32Array, spans: readonly ByteRange[]): Uint8
 
 /** Tokens that the text before a border shares with the whole stand before it; likewise from the other end. What is between holds the border. */
 function markByEncoding(
-  tokenizer: TextTokenizer, text: string, ids: readonly number[], spans: readonly Span[], options: { readonly addSpecialTokens: boolean },
+  tokenizer: Tokenizer, text: string, ids: readonly number[], spans: readonly Span[], options: { readonly addSpecialTokens: boolean },
 ): Uint8Array {
   const marked = new Uint8Array(ids.length);
   const before = (border: number): number => {

@@ -21,7 +21,7 @@ import { renderChat } from './chat-template.ts';
 import type { ChatTemplate, Span } from './chat-template.ts';
 import type { SourceDocument, TokenDocument } from './source-document.ts';
 import { tokensOfSpans } from './token-spans.ts';
-import type { TextTokenizer } from './tokenizer.ts';
+import type { Tokenizer } from './tokenizer.ts';
 
 export interface TokenisedDocument {
   readonly ids: readonly number[];
@@ -32,7 +32,7 @@ export interface TokenisedDocument {
 }
 
 export interface TokeniseContext {
-  readonly tokenizer: TextTokenizer;
+  readonly tokenizer: Tokenizer;
   /** Undefined when the model has none and none was chosen. */
   readonly template: ChatTemplate | undefined;
   readonly trainOnInputs: boolean;
@@ -92,21 +92,21 @@ function allButFirst(length: number): Uint8Array {
 }
 
 /** How many leading BOS are one too many. */
-function extraBos(ids: readonly number[], { bosId }: TextTokenizer): number {
+function extraBos(ids: readonly number[], { bosId }: Tokenizer): number {
   let leading = 0;
   while (leading < ids.length && ids[leading] === bosId) leading++;
   return Math.max(0, leading - 1);
 }
 
-function withOneBos(ids: readonly number[], tokenizer: TextTokenizer): readonly number[] {
+function withOneBos(ids: readonly number[], tokenizer: Tokenizer): readonly number[] {
   return ids.slice(extraBos(ids, tokenizer));
 }
 
-function withEos(ids: readonly number[], { eosId }: TextTokenizer): readonly number[] {
+function withEos(ids: readonly number[], { eosId }: Tokenizer): readonly number[] {
   return eosId === undefined || (ids.length > 1 && ids.at(-1) === eosId) ? ids : [...ids, eosId];
 }
 
-function endsOfTurn(ids: readonly number[], trained: Uint8Array, tokenizer: TextTokenizer): readonly number[] {
+function endsOfTurn(ids: readonly number[], trained: Uint8Array, tokenizer: Tokenizer): readonly number[] {
   const ends: number[] = [];
   for (let t = 0; t < ids.length; t++) {
     const id = ids[t];

@@ -5,18 +5,25 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Tokenizer } from '@huggingface/tokenizers';
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { FulltuneError } from '../base/errors.ts';
+import { openChatTemplate, renderChat } from './chat-template.ts';
+import type { ChatTemplate } from './chat-template.ts';
 import { DecodeStream } from './decode-stream.ts';
 import { encodeLong } from './encode-long.ts';
+import type { ChatMessage } from './source-document.ts';
 import { bytesOfToken, tokenReading } from './token-bytes.ts';
 import type { TokenReading } from './token-bytes.ts';
 
-export interface TextTokenizer {
+export type { ChatMessage } from './source-document.ts';
+
+export interface Tokenizer {
   /** Token ids; `addSpecialTokens` applies the tokenizer's own post-processor (BOS for Llama, nothing for GPT-2 and Qwen). */
   encode(text: string, options: { readonly addSpecialTokens: boolean }): number[];
   /** Special tokens are shown unless `skipSpecialTokens`. */
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
+  /** A conversation by the model's own chat template, up to where the assistant answers. Errors: E_TEMPLATE. */
+  encodeChat(messages: readonly ChatMessage[], options?: { readonly tools?: readonly unknown[] }): number[];
   /** Special tokens give no text. */
   decodeStream(): DecodeStream;
   /** UTF-8 bytes of a token, or undefined when the vocabulary has no such reading. */
@@ -31,6 +38,8 @@ export interface TextTokenizer {
   readonly specialTokens: Readonly<Record<string, string>>;
   /** The model's own template, `default` if it has several. */
   readonly chatTemplate: string | undefined;
+  /** The tokens that end an assistant's turn in the model's own chat template; empty without one. */
+  readonly endOfTurnIds: readonly number[];
   /** Largest id + 1. */
   readonly size: number;
 }
@@ -38,7 +47,7 @@ export interface TextTokenizer {
 type Json = Readonly<Record<string, unknown>>;
 
 /** Errors: E_FILE when tokenizer.json is missing or cannot be used. */
-export function openTokenizer(modelDirectory: string): TextTokenizer {
+export function openTokenizer(modelDirectory: string): Tokenizer {
   const tokenizerPath = join(modelDirectory, 'tokenizer.json');
   if (!existsSync(tokenizerPath)) {
     throw new FulltuneError('E_FILE', 'the model folder has no tokenizer.json', {
@@ -48,9 +57,9 @@ export function openTokenizer(modelDirectory: string): TextTokenizer {
   }
   const tokenizerJson = readJson(tokenizerPath);
   const config = readOptionalJson(join(modelDirectory, 'tokenizer_config.json'));
-  let tokenizer: Tokenizer;
+  let tokenizer: HuggingFaceTokenizer;
   try {
-    tokenizer = new Tokenizer(tokenizerJson, config);
+    tokenizer = new HuggingFaceTokenizer(tokenizerJson, config);
   } catch (cause) {
     throw new FulltuneError('E_FILE', `this tokenizer cannot be used: ${messageOf(cause)}`, { where: tokenizerPath, cause });
   }
@@ -75,8 +84,19 @@ export function openTokenizer(modelDirectory: string): TextTokenizer {
     return list.length === 0 ? '' : tokenizer.decode(list, { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: cleanUp });
   };
 
+  const encode = (text: string, addSpecialTokens: boolean): number[] => encodeLong(text, addSpecialTokens, reading, encodeWhole);
+  const chatTemplate = readChatTemplate(modelDirectory, config);
+  let opened: ChatTemplate | undefined;
+  const template = (): ChatTemplate => {
+    if (chatTemplate === undefined) {
+      throw new FulltuneError('E_TEMPLATE', 'the model has no chat template', { where: modelDirectory, remedy: 'Give the prompt as plain text.' });
+    }
+    return (opened ??= openChatTemplate(chatTemplate, specialTokens));
+  };
+
   return {
-    encode: (text, { addSpecialTokens }) => encodeLong(text, addSpecialTokens, reading, encodeWhole),
+    encode: (text, { addSpecialTokens }) => encode(text, addSpecialTokens),
+    encodeChat: (messages, { tools } = {}) => encode(renderPrompt(template(), messages, tools, modelDirectory), false),
     decode: (ids, options = {}) => decode(ids, options.skipSpecialTokens ?? false),
     decodeStream: () => new DecodeStream((ids) => decode(ids, true)),
     tokenBytes: (id) => {
@@ -92,12 +112,38 @@ export function openTokenizer(modelDirectory: string): TextTokenizer {
     bosId: specialId('bos', specialTokens, idOf, modelDirectory),
     eosId: specialId('eos', specialTokens, idOf, modelDirectory),
     specialTokens,
-    chatTemplate: readChatTemplate(modelDirectory, config),
+    chatTemplate,
+    get endOfTurnIds() {
+      return chatTemplate === undefined ? [] : endOfTurn(template(), (text) => encode(text, false), (id) => added.has(id));
+    },
     size,
   };
 }
 
-function vocabularySize(tokenizer: Tokenizer, addedIds: Iterable<number>): number {
+function renderPrompt(template: ChatTemplate, messages: readonly ChatMessage[], tools: readonly unknown[] | undefined, where: string): string {
+  try {
+    return template.render(messages, { tools, addGenerationPrompt: true });
+  } catch (cause) {
+    throw new FulltuneError('E_TEMPLATE', `the chat template refuses this conversation: ${messageOf(cause)}`, { where, cause });
+  }
+}
+
+/** What ends the answer of a short conversation; nothing for a template that does not take it. */
+function endOfTurn(template: ChatTemplate, encode: (text: string) => number[], isAdded: (id: number) => boolean): readonly number[] {
+  const messages = [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b' }];
+  let learned: string;
+  try {
+    const { text, spans } = renderChat(template, { kind: 'chat', messages, trained: [false, true], tools: undefined }, 'chat_template');
+    learned = text.slice(0, spans[0]?.end);
+  } catch (error) {
+    if (error instanceof FulltuneError) return [];
+    throw error;
+  }
+  const last = encode(learned).at(-1);
+  return last !== undefined && isAdded(last) ? [last] : [];
+}
+
+function vocabularySize(tokenizer: HuggingFaceTokenizer, addedIds: Iterable<number>): number {
   let size = 0;
   for (const id of tokenizer.get_vocab().values()) size = Math.max(size, id + 1);
   for (const id of addedIds) size = Math.max(size, id + 1);

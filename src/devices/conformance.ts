@@ -6,7 +6,7 @@
 import { alignUp } from '../base/bytes.ts';
 import { decodeElements, dtypeBytes, encodeElements, isFloat } from '../graph/dtype.ts';
 import type { Overwrite } from '../graph/graph.ts';
-import { byteCount, elementCount, formatType, type TensorType } from '../graph/shape.ts';
+import { byteCount, elementCount, formatType, lastAxis, type TensorType } from '../graph/shape.ts';
 import { OPS } from '../ops/index.ts';
 import type { Op, Sample } from '../ops/op.ts';
 import { fillSample } from '../ops/testing/fill.ts';
@@ -66,7 +66,8 @@ export async function checkConformance(device: Device, testCase: ConformanceCase
     if (wrong !== undefined) return `output ${index} ${formatType(type)}: ${wrong}`;
   }
   if (testCase.poison !== undefined) return undefined;
-  const again = [must, ...(op.mayOverwrite ?? []).filter((o) => fitsInPlace(o, sample.inputs, outputTypes)).map((o) => [...must, o])];
+  const may = (op.mayOverwrite ?? []).filter((o) => fitsInPlace(o, sample.inputs, outputTypes));
+  const again = [must, ...may.map((o) => [...must, o]), together([...must, ...may])];
   for (const overwrites of again) {
     const other = await runOp(device, testCase, overwrites);
     if (other.damage !== undefined) return other.damage;
@@ -111,8 +112,18 @@ export async function conformanceOutputs(device: Device, testCase: ConformanceCa
   return (await runOp(device, testCase, testCase.op.mustOverwrite?.(testCase.sample.attrs) ?? [])).outputs;
 }
 
-function caseInputs({ sample, poison }: ConformanceCase): readonly Float64Array[] {
-  return fillSample(sample, 7).map((array, index) => (index === poison?.input ? array.with(Math.floor(array.length / 2), poison.value) : array));
+/** The elements of a case's inputs; the poisoned one is in the middle of the middle row. */
+export function caseInputs({ sample, poison }: Pick<ConformanceCase, 'sample' | 'poison'>): readonly Float64Array[] {
+  return fillSample(sample, 7).map((array, index) => {
+    if (index !== poison?.input) return array;
+    const width = lastAxis(sample.inputs[index]?.shape ?? []);
+    return array.with(Math.floor(array.length / width / 2) * width + Math.floor(width / 2), poison.value);
+  });
+}
+
+/** As many of these as can hold at once. */
+function together(overwrites: readonly Overwrite[]): readonly Overwrite[] {
+  return overwrites.reduce<readonly Overwrite[]>((kept, o) => (kept.some((k) => k.input === o.input || k.output === o.output) ? kept : [...kept, o]), []);
 }
 
 function fitsInPlace({ input, output }: Overwrite, inputs: readonly TensorType[], outputs: readonly TensorType[]): boolean {
@@ -146,8 +157,9 @@ async function runOp(device: Device, testCase: ConformanceCase, overwrites: read
     if (!status.completed) return { outputs: [], damage: 'the run did not complete' };
     const after = arena.read(0, program.arenaBytes);
     const { workspace } = program.instructions[0] ?? { workspace: { offset: 0, bytes: 0 } };
-    const writable = [...outputs.map((operand) => ({ start: operand.offset, end: operand.offset + byteCount(operand) })), { start: workspace.offset, end: workspace.offset + workspace.bytes }];
-    const results = outputs.map((operand) => after.slice(operand.offset, operand.offset + byteCount(operand)));
+    const ranges = outputs.map((operand) => ({ start: operand.offset, end: operand.offset + byteCount(operand) }));
+    const writable = [...ranges, { start: workspace.offset, end: workspace.offset + workspace.bytes }];
+    const results = ranges.map(({ start, end }) => after.slice(start, end));
     for (const { start, end } of writable) after.set(before.subarray(start, end), start);
     const damaged = firstDifference(after, before);
     return { outputs: results, damage: damaged === undefined ? undefined : `byte ${damaged} was changed, which belongs to ${ownerOf(damaged, inputs)}` };
@@ -166,7 +178,13 @@ function ownerOf(offset: number, inputs: readonly Operand[]): string {
   return owner < 0 ? 'no operand' : `input ${owner}`;
 }
 
-function oneInstruction(device: Device, op: Op, sample: Sample, overwrites: readonly Overwrite[]): { program: Program; inputs: readonly Operand[]; outputs: readonly Operand[] } {
+interface OneInstruction {
+  readonly program: Program;
+  readonly inputs: readonly Operand[];
+  readonly outputs: readonly Operand[];
+}
+
+function oneInstruction(device: Device, op: Op, sample: Sample, overwrites: readonly Overwrite[]): OneInstruction {
   let end = device.alignment;
   const place = (bytes: number): number => {
     const offset = alignUp(end + GAP_BYTES, device.alignment);

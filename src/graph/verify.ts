@@ -56,7 +56,8 @@ function verifyValues(graph: Graph): void {
   }
   for (const [id, data] of Object.entries(graph.constants)) {
     const value = graph.values[Number(id)];
-    if (value?.storage !== 'constant' || elementCount(value.shape) !== data.length) throw new Error(`graph: ${data.length} numbers for %${id}, which is no such constant`);
+    const fits = value?.storage === 'constant' && elementCount(value.shape) === data.length;
+    if (!fits) throw new Error(`graph: ${data.length} numbers for %${id}, which is no such constant`);
   }
 }
 
@@ -82,7 +83,8 @@ function verifyOverwrites(graph: Graph, node: Node, fail: Fail): void {
     const [from, to] = [valueAt(graph, node.inputs, input), valueAt(graph, node.outputs, output)];
     if (from === undefined || to === undefined) return fail(node, `output ${output} overwrites input ${input}, and one of them does not exist`);
     if (from.storage === 'input' || from.storage === 'constant') fail(node, `${from.storage} '${from.name}' is overwritten`);
-    if (from.dtype !== to.dtype || elementCount(from.shape) !== elementCount(to.shape)) fail(node, `${formatType(to)} cannot live in the bytes of ${formatType(from)}`);
+    const fits = from.dtype === to.dtype && elementCount(from.shape) === elementCount(to.shape);
+    if (!fits) fail(node, `${formatType(to)} cannot live in the bytes of ${formatType(from)}`);
     if (from.persistent && !to.persistent) fail(node, `persistent '${from.name}' is overwritten by a value that is not`);
     if (outputs.has(output)) fail(node, `output ${output} overwrites two inputs`);
     if (bytes.has(from.id)) fail(node, `input '${from.name}' is overwritten by two outputs`);

@@ -71,7 +71,8 @@ export const adamwOp: Op = {
     const v = second.map((old, i) => beta2 * old + (1 - beta2) * (gradient[i]! * scale) ** 2);
     const stepSize = rate / (1 - beta1 ** step);
     const correction = Math.sqrt(1 - beta2 ** step);
-    const p = parameter.map((old, i) => old * (1 - rate * attr(attrs, 'weightDecay')) - (stepSize * m[i]!) / (Math.sqrt(v[i]!) / correction + attr(attrs, 'epsilon')));
+    const kept = 1 - rate * attr(attrs, 'weightDecay');
+    const p = parameter.map((old, i) => old * kept - (stepSize * m[i]!) / (Math.sqrt(v[i]!) / correction + attr(attrs, 'epsilon')));
     return [p, m, v];
   },
   samples: [

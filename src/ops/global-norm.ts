@@ -15,7 +15,11 @@ export function sumSquares(b: GraphBuilder, x: ValueId): ValueId {
  * sums f32 [1] each → norm f32 [1] = √Σ sums, and factor f32 [1] = min(1, maxNorm / (norm + 1e-6)).
  * `maxNorm` 0 does not clip: factor 1. A norm that is not a number gives a factor that is none.
  */
-export function globalNorm(b: GraphBuilder, sums: readonly ValueId[], options: { readonly maxNorm: number }): { readonly norm: ValueId; readonly factor: ValueId } {
+export function globalNorm(
+  b: GraphBuilder,
+  sums: readonly ValueId[],
+  options: { readonly maxNorm: number },
+): { readonly norm: ValueId; readonly factor: ValueId } {
   const outputs = b.node('global_norm', sums, { maxNorm: options.maxNorm });
   return { norm: at(outputs, 0), factor: at(outputs, 1) };
 }

@@ -4,7 +4,9 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, lastAxis, tensor, type TensorType } from '../graph/shape.ts';
 import { attr, type Op, type Sample } from './op.ts';
-import { accumulates, at, expectCount, expectFlag, expectFloat, expectFloatShape, expectLike, expectRank, expectType, only, outputGradient, tokenSum } from './rules.ts';
+import {
+  accumulates, at, expectCount, expectFlag, expectFloat, expectFloatShape, expectLike, expectRank, expectType, only, outputGradient, tokenSum,
+} from './rules.ts';
 
 /**
  * y = (x − mean)·rstd·weight + bias, rstd = 1/√(variance + epsilon), the variance over W without Bessel's correction.

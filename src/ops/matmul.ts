@@ -8,7 +8,9 @@ import type { DType } from '../graph/dtype.ts';
 import type { Attrs, ValueId } from '../graph/graph.ts';
 import { elementCount, lastAxis, leadingCount, tensor, type TensorType } from '../graph/shape.ts';
 import { attr, expect, type Op, type Sample, type VjpContext } from './op.ts';
-import { accumulates, at, axis, expectCount, expectFlag, expectFloat, expectFloatShape, expectRank, expectType, only, outputGradient, tokenSum } from './rules.ts';
+import {
+  accumulates, at, axis, expectCount, expectFlag, expectFloat, expectFloatShape, expectRank, expectType, only, outputGradient, tokenSum,
+} from './rules.ts';
 
 /** The linear layer in Hugging Face layout: x [...,K], weight [M,K], (bias [M]) → y [...,M] = x · weightᵀ + bias. */
 export function linear(b: GraphBuilder, x: ValueId, weight: ValueId, bias?: ValueId): ValueId {
@@ -49,9 +51,10 @@ export const matmulNnOp: Op = {
   vjp: (context) => productGradients(context, 'matmul_nt', (x, dy) => [x, dy]),
   saved: { inputs: [0, 1], outputs: [] },
   bound: 'compute',
-  reference: (inputs, attrs, types, outputTypes) => [
-    multiply(at(inputs, 0), at(inputs, 1), { ...sizes(types, outputTypes), weightStep: { summed: lastAxis(at(outputTypes, 0).shape), kept: 1 } }, attr(attrs, 'bias') === 1 ? inputs[2] : undefined),
-  ],
+  reference(inputs, _attrs, types, outputTypes) {
+    const size = sizes(types, outputTypes);
+    return [multiply(inputs, { ...size, weightStep: { summed: size.width, kept: 1 } })];
+  },
   samples: productSamples((summed, width) => [summed, width]),
 };
 
@@ -64,9 +67,10 @@ export const matmulNtOp: Op = {
   vjp: (context) => productGradients(context, 'matmul_nn', (x, dy) => [dy, x]),
   saved: { inputs: [0, 1], outputs: [] },
   bound: 'compute',
-  reference: (inputs, attrs, types, outputTypes) => [
-    multiply(at(inputs, 0), at(inputs, 1), { ...sizes(types, outputTypes), weightStep: { summed: 1, kept: lastAxis(at(types, 0).shape) } }, attr(attrs, 'bias') === 1 ? inputs[2] : undefined),
-  ],
+  reference(inputs, _attrs, types, outputTypes) {
+    const size = sizes(types, outputTypes);
+    return [multiply(inputs, { ...size, weightStep: { summed: 1, kept: size.summed } })];
+  },
   samples: productSamples((summed, width) => [width, summed]),
 };
 
@@ -93,7 +97,8 @@ interface ProductSizes {
   readonly weightStep: { readonly summed: number; readonly kept: number };
 }
 
-function multiply(a: Float64Array, b: Float64Array, { rows, summed, width, weightStep }: ProductSizes, bias: Float64Array | undefined): Float64Array {
+function multiply(inputs: readonly Float64Array[], { rows, summed, width, weightStep }: ProductSizes): Float64Array {
+  const [a, b, bias] = [at(inputs, 0), at(inputs, 1), inputs[2]];
   const y = new Float64Array(rows * width);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < width; column++) {

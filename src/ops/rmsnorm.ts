@@ -4,7 +4,9 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, lastAxis, tensor, type TensorType } from '../graph/shape.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
-import { accumulates, at, axis, expectCount, expectFlag, expectFloat, expectLike, expectPositiveInteger, expectRank, expectType, only, outputGradient, tokenSum } from './rules.ts';
+import {
+  accumulates, at, axis, expectCount, expectFlag, expectFloat, expectLike, expectPositiveInteger, expectRank, expectType, only, outputGradient, tokenSum,
+} from './rules.ts';
 
 /**
  * RMSNorm over each group of W along the last axis: y = x · rstd · weight, rstd = 1/√(mean(x²) + epsilon).

@@ -118,5 +118,9 @@ function tableSample(name: string, rows: number, length: number, half: number, s
 }
 
 function rotarySample(name: string, inverse: number, rows: number, length: number, heads: number, width: number): Sample {
-  return { name: inverse === 1 ? `${name}, inverse` : name, inputs: [tensor('f32', rows, length, heads * width), tensor('f32', rows, length, width)], attrs: { inverse } };
+  return {
+    name: inverse === 1 ? `${name}, inverse` : name,
+    inputs: [tensor('f32', rows, length, heads * width), tensor('f32', rows, length, width)],
+    attrs: { inverse },
+  };
 }

@@ -24,7 +24,8 @@ describe('tokenBlocks', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 9 }), fc.integer({ min: JOINED_BELOW, max: 3000 }), (rows, length) => {
         const one = tokenBlocks(1, length);
-        const repeated = Array.from({ length: rows }, (_, row) => one.map(({ start, end }) => ({ start: start + row * length, end: end + row * length }))).flat();
+        const inRow = (row: number) => one.map(({ start, end }) => ({ start: start + row * length, end: end + row * length }));
+        const repeated = Array.from({ length: rows }, (_, row) => inRow(row)).flat();
         expect(tokenBlocks(rows, length)).toEqual(repeated);
       }),
     );

@@ -18,7 +18,7 @@ const shape = {
   eval_dataset: text().describe('Data to evaluate on: a .jsonl, .json or .txt file.').exactOptional(),
   eval_fraction: z.number().min(0).max(0.5)
     .describe('Share of the documents of dataset that is kept out of training, drawn by seed, and evaluated on.').exactOptional(),
-  output_dir: text().describe('Run directory. Default: runs/<model>-<dataset>-<n>.').exactOptional(),
+  output_dir: text().describe('Run directory. Default: runs/MODEL-DATASET-N.').exactOptional(),
 
   max_length: z.int().min(2).max(1_048_576)
     .describe('Longest row in tokens. Default: the least of 1024, the limit of the model, and the longest document rounded up to 64.').exactOptional(),

@@ -1,16 +1,30 @@
 /** RunConfig as YAML text: the form in which users write it and runs store it. */
 
-import { parseDocument, stringify } from 'yaml';
+import { LineCounter, parseDocument, stringify, isMap, isScalar } from 'yaml';
 import { FulltuneError } from '../base/errors.ts';
 import { parsePartialConfig } from './config-schema.ts';
 import type { RunConfig } from './run-config.ts';
 
-/** Keys and values of a YAML (or JSON) text; keys may be missing, none may be unknown. Errors name line and column. */
+/** Keys and values of a YAML (or JSON) text; keys may be missing, none may be unknown. Errors name line and column: `run.yaml:3:1`. */
 export function configFromYaml(text: string, where: string): Partial<RunConfig> {
-  const document = parseDocument(text, { prettyErrors: true });
+  const lines = new LineCounter();
+  const place = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    return `${where}:${line}:${col}`;
+  };
+  const document = parseDocument(text, { prettyErrors: false, lineCounter: lines });
   const [error] = document.errors;
-  if (error !== undefined) throw new FulltuneError('E_CONFIG', `this is not valid YAML: ${error.message.split('\n')[0] ?? ''}`, { where });
-  return parsePartialConfig(document.toJS() ?? {}, where);
+  if (error !== undefined) throw new FulltuneError('E_CONFIG', `this is not valid YAML: ${error.message}`, { where: place(error.pos[0]) });
+  if (document.contents === null) return {};
+  if (!isMap(document.contents)) return parsePartialConfig(document.toJS(), where);
+  const config: Record<string, unknown> = {};
+  for (const { key, value } of document.contents.items) {
+    const name = isScalar(key) ? String(key.value) : String(key);
+    const keyPlace = isScalar(key) && key.range ? place(key.range[0]) : where;
+    const js = (value as { toJS?: (document: unknown) => unknown } | null)?.toJS?.(document) ?? null;
+    Object.assign(config, parsePartialConfig({ [name]: js }, keyPlace));
+  }
+  return config;
 }
 
 export function configToYaml(config: Partial<RunConfig>): string {

@@ -3,7 +3,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { inspectRows, prepareData, type DataStatistics, type InspectedRow } from '../data/prepare.ts';
+import { inspectRows, type InspectedRow } from '../data/inspect-rows.ts';
+import { prepareData, type DataStatistics } from '../data/prepare.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { dtypeBytes } from '../graph/dtype.ts';
 import { elementCount } from '../graph/shape.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 import { compile } from '../compile/compile.ts';
 import { evaluationBatches } from '../data/batches.ts';
-import { bucketLengths } from '../data/packing.ts';
+import { bucketLengths } from '../data/buckets.ts';
 import { prepareData } from '../data/prepare.ts';
 import { openTokenizer, type ChatMessage, type Tokenizer } from '../data/tokenizer.ts';
 import type { Device } from '../devices/device.ts';
@@ -72,10 +72,10 @@ export class Model implements AsyncDisposable {
     this.generator = new Generator(directory, device);
   }
 
-  static async load(path: string, options: LoadOptions = {}): Promise<Model> {
+  static load(path: string, options: LoadOptions = {}): Model {
     const directory = openModelDirectory(path);
     const device = createDevice({ device: options.device ?? 'cpu', ...(options.threads === undefined ? {} : { threads: options.threads }) });
-    return new Model(directory, device, await openTokenizer(directory.path));
+    return new Model(directory, device, openTokenizer(directory.path));
   }
 
   /** The answer piece by piece. A list of messages goes through the chat template, a string as it is. */

@@ -6,7 +6,7 @@
 import { basename } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError, nearest } from '../base/errors.ts';
-import { bucketLengths } from '../data/packing.ts';
+import { bucketLengths } from '../data/buckets.ts';
 import { prepareData, type PreparedData } from '../data/prepare.ts';
 import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
@@ -56,7 +56,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     workDirectory: options.workDirectory,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
-  checkLength(model.config, data.maxLength);
+  const remarks = checkLength(model.config, data.maxLength);
   const device = createDevice(settings);
   const freeBytes = freeMemoryBytes();
   const request = {
@@ -72,7 +72,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
   return {
     settings, model, data, device, planned, freeBytes,
     choices: choicesOf(config, settings, data, planned),
-    notices: [...model.config.notices, ...data.notices],
+    notices: [...model.config.notices, ...remarks, ...data.notices],
   };
 }
 

@@ -3,7 +3,7 @@
  * trainer_state.json holds the step, the data cursor, and the log in transformers' own form (`log_history`).
  */
 
-import { copyFileSync, existsSync } from 'node:fs';
+import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
@@ -54,6 +54,11 @@ export class RunFiles {
     this.directory = directory;
     this.prepared = prepared;
     this.checkpoint = checkpoint;
+  }
+
+  /** Whether the finished model is there. */
+  get finished(): boolean {
+    return existsSync(join(this.directory, 'model'));
   }
 
   /** Fills weights and state. */
@@ -107,16 +112,17 @@ export class RunFiles {
 
   /**
    * config.json says the dtype that the weights beside it have; it stays byte for byte when it does already. generation_config.json learns
-   * the end-of-turn token that the training taught, so that generation stops there.
+   * the end-of-turn token that the training taught, so that generation stops there; a chat template that was chosen goes along.
    */
   private writeModelJson(folder: string, dtypeOf: (parameter: FileParameter) => FloatDType): void {
-    const { model, data } = this.prepared;
+    const { model, data, settings } = this.prepared;
     const dtypes = new Set(model.parameters.map(dtypeOf));
     const [dtype] = dtypes;
     const key = 'dtype' in model.json ? 'dtype' : 'torch_dtype';
     const configPath = join(folder, 'config.json');
     if (dtypes.size !== 1 || dtype === undefined || model.json[key] === DTYPE_NAMES[dtype]) copyFileSync(join(model.path, 'config.json'), configPath);
     else writeJson(configPath, { ...model.json, [key]: DTYPE_NAMES[dtype] });
+    if (settings.chat_template !== undefined && data.chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), data.chatTemplate);
     if (data.endOfTurnIds.length === 0) return;
     const path = join(folder, 'generation_config.json');
     const before = existsSync(path) ? readJson(path) : { bos_token_id: model.config.ids.bos, eos_token_id: model.config.ids.eos };

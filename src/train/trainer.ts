@@ -48,7 +48,8 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
     const batches = new BatchSource({ file: data.train, ...plan.packing, ...plan.batch, seed: settings.seed, shuffle: settings.shuffle });
     const start = await files.restore(state);
     if (start.cursor !== undefined) batches.seek(start.cursor);
-    const { totalSteps, epochs } = runLength(settings, (epoch) => Math.ceil(batches.rowsInEpoch(epoch) / plan.batch.rowsPerUpdate));
+    const { totalSteps } = runLength(settings, (epoch) => Math.ceil(batches.rowsInEpoch(epoch) / plan.batch.rowsPerUpdate));
+    if (start.step >= totalSteps && files.finished) throw finishedAlready(files.directory, start.step);
     const schedule: ScheduleOptions = {
       schedule: settings.lr_scheduler_type, learningRate: settings.learning_rate, warmupSteps: warmupSteps(settings, totalSteps), totalSteps,
     };
@@ -116,11 +117,16 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
       kind: 'end', reason: result.reason, step, modelPath,
       plannedBytes: result.plannedBytes, peakResidentBytes: result.peakResidentBytes, seconds: result.seconds,
     });
-    void epochs;
     return result;
   } finally {
     state.free();
   }
+}
+
+function finishedAlready(directory: string, step: number): FulltuneError {
+  return new FulltuneError('E_RUN', `the run is finished: all ${step} steps are done and model/ is written`, {
+    where: directory, remedy: 'To train further, resume with a larger --max-steps or --num-train-epochs.',
+  });
 }
 
 /** Per token of the program that a step spends its time in. */

@@ -72,7 +72,7 @@ export function compileNative(options: NativeOptions): NativeBuild {
   const upToDate = (hash: string): boolean => existsSync(file) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash;
   const plan = makePlan(options);
   if (upToDate(plan.hash)) return { file, compiled: false };
-  mkdirSync(join(options.folder, 'objects'), { recursive: true });
+  makeFolder(join(options.folder, 'objects'));
   const unlock = lock(join(options.folder, 'lock'));
   try {
     if (upToDate(plan.hash)) return { file, compiled: false };
@@ -90,6 +90,18 @@ export function compileNative(options: NativeOptions): NativeBuild {
     unlock();
   }
   return { file, compiled: true };
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new FulltuneError('E_DEVICE', `the kernels must be compiled once and there is no room for them: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      where: folder,
+      remedy: 'Set FULLTUNE_CACHE to a folder that can be written.',
+      cause,
+    });
+  }
 }
 
 function compiler(): string {

@@ -2,8 +2,10 @@
 
 import { FulltuneError } from '../../base/errors.ts';
 import { dtypeBytes, isFloat, type DType } from '../../graph/dtype.ts';
+import { shapeRules } from '../../ops/index.ts';
+import { formatType, sameShape, type TensorType } from '../../graph/shape.ts';
 import type { Arena, Device, LoadedProgram, RunStatus } from '../device.ts';
-import type { Program } from '../program.ts';
+import type { Instruction, Program } from '../program.ts';
 import { encodeProgram } from './encode.ts';
 import { DTYPE_NUMBERS, fromNative, type ArenaHandle, type NativeModule, type ProgramHandle } from './native.ts';
 
@@ -59,6 +61,12 @@ function loadProgram(native: NativeModule, arenaHandle: ArenaHandle, program: Pr
   } catch (error) {
     throw inProgram(fromNative(error), program, context);
   }
+  program.instructions.forEach((instruction, index) => {
+    const wrong = shapeError(instruction);
+    if (wrong === undefined) return;
+    native.freeProgram(handle);
+    throw inProgram(new FulltuneError('E_DEVICE', `instruction ${index} (${instruction.op}): ${wrong}`), program, context);
+  });
   const loaded: LoadedProgram = {
     program,
     async run({ signal } = {}): Promise<RunStatus> {
@@ -81,6 +89,23 @@ function loadProgram(native: NativeModule, arenaHandle: ArenaHandle, program: Pr
     },
   };
   return loaded;
+}
+
+/** Why the operands do not fit each other. Kernels go by the sizes of some and trust those of the others: a wrong one would crash. */
+function shapeError({ op, inputs, outputs, attrs }: Instruction): string | undefined {
+  let types: readonly TensorType[];
+  try {
+    types = shapeRules.infer(op, inputs, attrs);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  const wrong = types.findIndex((type, index) => {
+    const operand = outputs[index];
+    return operand !== undefined && (operand.dtype !== type.dtype || !sameShape(operand.shape, type.shape));
+  });
+  const [type, operand] = [types[wrong], outputs[wrong]];
+  if (type === undefined || operand === undefined) return undefined;
+  return `output ${wrong} is ${formatType(operand)}, and its inputs make ${formatType(type)}`;
 }
 
 /** A use that no optimiser may drop: what it is given is not collected before. */

@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { env } from '../../base/debug.ts';
 import { FulltuneError } from '../../base/errors.ts';
 import { compileNative, nativeHash, packageRoot } from './compile-native.ts';
@@ -53,9 +53,9 @@ function prebuilt(): string | undefined {
   }
 }
 
-/** `build/fulltune.node`, brought up to date. Only a checkout has `tsconfig.build.json`; an installed package has no `build/`. */
+/** `build/fulltune.node`, brought up to date; undefined in an installed package, whose folder is not ours to write to. */
 function checkoutBuild(): string | undefined {
-  if (!existsSync(join(packageRoot, 'tsconfig.build.json'))) return undefined;
+  if (packageRoot.includes(`${sep}node_modules${sep}`) || !existsSync(join(packageRoot, 'tsconfig.build.json'))) return undefined;
   return build(join(packageRoot, 'build'));
 }
 

@@ -14,7 +14,13 @@ function operand(offset: number): Operand {
 const program: Program = {
   name: 'twice',
   instructions: [[0, 64], [64, 0]].map(([from = 0, to = 0]) => ({
-    op: 'add', inputs: [operand(from), operand(from)], outputs: [operand(to)], attrs: {}, workspace: { offset: 0, bytes: 0 }, phase: 'forward' as const, scope: '',
+    op: 'add',
+    inputs: [operand(from), operand(from)],
+    outputs: [operand(to)],
+    attrs: {},
+    workspace: { offset: 0, bytes: 0 },
+    phase: 'forward' as const,
+    scope: '',
   })),
   arenaBytes: 128,
   inputs: { x: operand(0) },
@@ -40,7 +46,11 @@ describe('reference device', () => {
   it('rounds into the dtype of each operand', async () => {
     const arena = await arenaWith([2 ** -30, 0, 0, 0]);
     arena.write(16, encodeElements('f32', [1]));
-    await arena.load({ ...program, instructions: [{ ...program.instructions[0]!, inputs: [{ ...operand(0), shape: [1] }, { ...operand(16), shape: [1] }], outputs: [{ ...operand(64), shape: [1] }] }] }).run();
+    const [first] = program.instructions;
+    if (first === undefined) throw new Error('no instruction');
+    const single = (offset: number): Operand => ({ ...operand(offset), shape: [1] });
+    const sum = { ...first, inputs: [single(0), single(16)], outputs: [single(64)] };
+    await arena.load({ ...program, instructions: [sum] }).run();
     expect(decodeElements('f32', arena.read(64, 4))[0]).toBe(1);
   });
 

@@ -58,13 +58,13 @@ export function gradcheck(op: Op, sample: Sample, options: GradcheckOptions): Gr
   const outputTypes = op.infer(sample.inputs, sample.attrs);
   const functional = (arrays: readonly Float64Array[]): number => {
     const y = at(op.reference(arrays, sample.attrs, sample.inputs, outputTypes), 0);
-    return y.reduce((sum, element, i) => sum + element * at2(dy, i), 0);
+    return y.reduce((sum, element, i) => sum + element * elementAt(dy, i), 0);
   };
   const errors = inputs.map((_, index) => {
     if (gradients[index] === undefined) return undefined;
-    const total = at3(computed, gradientOutput(index));
+    const total = named(computed, gradientOutput(index));
     const earlier = before.get(index);
-    const start = earlier === undefined ? undefined : at3(given, at(graph.values, earlier).name);
+    const start = earlier === undefined ? undefined : named(given, at(graph.values, earlier).name);
     return worstError(functional, inputs, index, total.map((element, i) => element - (start?.[i] ?? 0)), random);
   });
 
@@ -142,10 +142,16 @@ const SINGLE_ELEMENTS = 12;
 const DIRECTIONS = 3;
 
 /** The largest error of single elements relative to the largest gradient element, and of random directions relative to their norm. */
-function worstError(functional: (arrays: readonly Float64Array[]) => number, inputs: readonly Float64Array[], index: number, gradient: Float64Array, random: RandomStream): number {
+function worstError(
+  functional: (arrays: readonly Float64Array[]) => number,
+  inputs: readonly Float64Array[],
+  index: number,
+  gradient: Float64Array,
+  random: RandomStream,
+): number {
   const x = at(inputs, index);
   const along = (direction: Float64Array): number => {
-    const moved = (h: number): number => functional(inputs.map((array, i) => (i === index ? array.map((element, j) => element + h * at2(direction, j)) : array)));
+    const moved = (h: number): number => functional(inputs.with(index, x.map((element, j) => element + h * elementAt(direction, j))));
     return (8 * (moved(STEP) - moved(-STEP)) - (moved(2 * STEP) - moved(-2 * STEP))) / (12 * STEP); // fourth order
   };
   const largest = gradient.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
@@ -154,11 +160,11 @@ function worstError(functional: (arrays: readonly Float64Array[]) => number, inp
   for (let i = 0; i < Math.min(SINGLE_ELEMENTS, x.length); i++) {
     const element = x.length <= SINGLE_ELEMENTS ? i : random.below(x.length);
     const measured = along(Float64Array.from(x, (_, j) => (j === element ? 1 : 0)));
-    worst = Math.max(worst, relative(measured, at2(gradient, element), largest));
+    worst = Math.max(worst, relative(measured, elementAt(gradient, element), largest));
   }
   for (let i = 0; i < DIRECTIONS; i++) {
     const direction = Float64Array.from(x, () => (random.uint32() % 2 === 0 ? 1 : -1));
-    const expected = gradient.reduce((sum, element, j) => sum + element * at2(direction, j), 0);
+    const expected = gradient.reduce((sum, element, j) => sum + element * elementAt(direction, j), 0);
     worst = Math.max(worst, relative(along(direction), expected, norm));
   }
   return worst;
@@ -178,11 +184,11 @@ function gradientOutput(index: number): string {
   return `d${index}`;
 }
 
-function at2(array: Float64Array, index: number): number {
+function elementAt(array: Float64Array, index: number): number {
   return array[index] ?? NaN;
 }
 
-function at3(arrays: Readonly<Record<string, Float64Array>>, name: string): Float64Array {
+function named(arrays: Readonly<Record<string, Float64Array>>, name: string): Float64Array {
   const array = arrays[name];
   if (array === undefined) throw new RangeError(`no array '${name}'`);
   return array;

@@ -1,0 +1,88 @@
+/** Every key of RunConfig as a flag of a commander command, with the schema's description, and back from flags to a checked config. */
+
+import { Option, type Command } from 'commander';
+import { checkValue, CONFIG_KEYS, keyInfo, parsePartialConfig, type ConfigKey, type KeyInfo } from '../run/config-schema.ts';
+import { SETTINGS_DEFAULTS } from '../run/resolve-settings.ts';
+import type { RunConfig } from '../run/run-config.ts';
+
+/** How help and docs group the keys; the compiler refuses a key that is in no group. */
+const GROUP_OF: Readonly<Record<ConfigKey, string>> = {
+  model: 'Model and data', dataset: 'Model and data', eval_dataset: 'Model and data', eval_fraction: 'Model and data', output_dir: 'Model and data',
+  max_length: 'Rows', overlong: 'Rows', packing: 'Rows', shuffle: 'Rows', train_on_inputs: 'Rows', chat_template: 'Rows',
+  train_batch_size: 'Batch', train_batch_tokens: 'Batch', per_device_train_batch_size: 'Batch', gradient_accumulation_steps: 'Batch',
+  freeze: 'Training', optim: 'Training', adam_beta1: 'Training', adam_beta2: 'Training', adam_epsilon: 'Training', sgd_momentum: 'Training',
+  weight_decay: 'Training', learning_rate: 'Training', lr_scheduler_type: 'Training', warmup_steps: 'Training', warmup_ratio: 'Training',
+  max_grad_norm: 'Training', num_train_epochs: 'Training', max_steps: 'Training', seed: 'Training',
+  logging_steps: 'Reports and checkpoints', eval_steps: 'Reports and checkpoints', save_steps: 'Reports and checkpoints',
+  save_total_limit: 'Reports and checkpoints', save_dtype: 'Reports and checkpoints',
+  device: 'Machine', threads: 'Machine',
+};
+
+export function groupOf(key: ConfigKey): string {
+  return GROUP_OF[key];
+}
+
+/** `max_length` → `--max-length`. */
+export function flagOf(key: string): string {
+  return `--${key.replaceAll('_', '-')}`;
+}
+
+/** The default as text; undefined where the description says it. */
+export function defaultText(key: ConfigKey): string | undefined {
+  const value = (SETTINGS_DEFAULTS as Readonly<Record<string, string | number | boolean | readonly string[]>>)[key];
+  if (value === undefined) return undefined;
+  if (typeof value === 'object') return value.length === 0 ? 'none' : value.join(', ');
+  return typeof value === 'number' && value !== 0 && value < 1e-3 ? value.toExponential() : String(value);
+}
+
+const PLACEHOLDER: Readonly<Record<KeyInfo['type'], string>> = {
+  text: '<text>', integer: '<n>', number: '<x>', boolean: '', list: '<pattern>', choice: '<word>',
+};
+
+/** Adds the flags of `keys` (default: all) to a command. A switch gets its `--no-` form too. */
+export function addConfigFlags(command: Command, keys: readonly ConfigKey[] = CONFIG_KEYS): Command {
+  for (const info of keys.map(keyInfo)) for (const option of optionsOf(info)) command.addOption(option.helpGroup(`${GROUP_OF[info.key]}:`));
+  return command;
+}
+
+function optionsOf(info: KeyInfo): readonly Option[] {
+  const flag = flagOf(info.key);
+  if (info.type === 'boolean') {
+    const on = defaultText(info.key) === 'true';
+    const [shown, other] = [`--no-${flag.slice(2)}`, flag];
+    return on
+      ? [new Option(other, `${info.description} (default)`), new Option(shown, `Turns ${other} off.`)]
+      : [new Option(other, info.description), new Option(shown, `Turns ${other} off. (default)`)];
+  }
+  const value = defaultText(info.key);
+  const choices = info.type === 'choice' ? ` One of ${info.choices.join(', ')}.` : '';
+  const percent = info.key === 'eval_fraction' ? ' Also --eval-split 5%.' : '';
+  const option = new Option(`${flag} ${PLACEHOLDER[info.type]}`, `${info.description}${choices}${percent}${value === undefined ? '' : ` (default: ${value})`}`);
+  return [option.argParser((text: string, before: unknown) => readFlag(info, text, before))];
+}
+
+/** Text of a flag as a value of its type; what is not a number stays text, so that the check names it. */
+function readFlag(info: KeyInfo, text: string, before: unknown): unknown {
+  const value = info.type === 'list' ? [...(Array.isArray(before) ? before : []), text] : readScalar(info, text);
+  checkValue(info.key, value, 'flags', flagOf);
+  return value;
+}
+
+function readScalar({ key, type }: KeyInfo, text: string): unknown {
+  if (type !== 'integer' && type !== 'number') return text;
+  const percent = key === 'eval_fraction' ? /^(\d+(?:\.\d+)?) ?%$/.exec(text) : null;
+  if (percent !== null) return Number(percent[1]) / 100;
+  return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text) ? Number(text) : text;
+}
+
+/** What the flags of a parsed command set, checked. */
+export function configFromFlags(command: Command, keys: readonly ConfigKey[] = CONFIG_KEYS): Partial<RunConfig> {
+  const options = command.opts<Readonly<Record<string, unknown>>>();
+  const set = keys.map((key) => [key, options[attributeOf(key)]] as const).filter(([, value]) => value !== undefined);
+  return parsePartialConfig(Object.fromEntries(set), 'flags');
+}
+
+/** commander's name of a flag's value: `adam_beta1` → `adamBeta1`. */
+function attributeOf(key: ConfigKey): string {
+  return key.replace(/_([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
+}

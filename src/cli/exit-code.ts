@@ -1,0 +1,18 @@
+/** What a failure prints and which code the process ends with: 2 for the user's mistakes, 1 for bugs. */
+
+import { FulltuneError } from '../base/errors.ts';
+import type { Terminal } from './terminal.ts';
+
+export const USER_MISTAKE = 2;
+export const BUG = 1;
+
+/** Prints `error` on standard error and gives the exit code. */
+export function reportError(error: unknown, terminal: Pick<Terminal, 'writeError'>): number {
+  if (error instanceof FulltuneError) {
+    terminal.writeError(`${error.toText()}\n`);
+    return USER_MISTAKE;
+  }
+  const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+  terminal.writeError(`${text}\nThis is a bug in fulltune: please report it, with these lines and the command.\n`);
+  return BUG;
+}

@@ -1,0 +1,43 @@
+/** Starts a run, shows its events, and turns Ctrl-C into a checkpoint and exit code 130: what `train` and `resume` have in common. */
+
+import type { RunResult } from '../index.ts';
+import type { RunEvent } from '../run/events.ts';
+import { INTERRUPTED, isInterruption, withInterrupt } from './interrupt.ts';
+import { jsonView, textView } from './run-view.ts';
+import type { Terminal } from './terminal.ts';
+
+/** As much of a TrainingRun as is shown. */
+export interface FollowedRun extends AsyncIterable<RunEvent> {
+  readonly result: Promise<RunResult>;
+}
+
+export interface FollowOptions {
+  readonly json: boolean;
+  /** For the evaluation command at the end. */
+  readonly dataset?: string | undefined;
+}
+
+/** The exit code: 0 finished, 130 interrupted. Rejects with what the run rejects with. */
+export function followRun(start: (signal: AbortSignal) => FollowedRun, terminal: Terminal, { json, dataset }: FollowOptions): Promise<number> {
+  const view = json ? jsonView(terminal) : textView(terminal, { dataset });
+  let started = false;
+  const onFirst = (): void => view.note(started ? 'finishing: writing a checkpoint … (press again to stop at once)' : 'stopping … (press again to stop at once)');
+  return withInterrupt(async (signal) => {
+    try {
+      const run = start(signal);
+      for await (const event of run) {
+        started ||= event.kind === 'start';
+        view.show(event);
+      }
+      const { reason, runDirectory } = await run.result;
+      if (reason === 'interrupted' && json) view.note(`fulltune resume ${runDirectory}`);
+      return reason === 'interrupted' ? INTERRUPTED : 0;
+    } catch (error) {
+      if (!isInterruption(error, signal)) throw error;
+      view.note('interrupted before the first step');
+      return INTERRUPTED;
+    } finally {
+      view.close();
+    }
+  }, { onFirst });
+}

@@ -1,0 +1,119 @@
+/** What a run's events look like: pure functions from an event to text. `run-view.ts` decides where it goes. */
+
+import { formatBytes } from '../base/bytes.ts';
+import { formatTable, visibleWidth } from '../base/table.ts';
+import { STORAGE_CLASSES } from '../run/storage-class.ts';
+import type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent } from '../run/events.ts';
+import type { Paint } from './colour.ts';
+import { batchText, joinParts, renderChoices, renderClasses, renderNotices } from './memory-view.ts';
+import { formatCount, formatDuration, formatRate, formatShare, formatValue, plural } from './numbers.ts';
+import { renderRow } from './row-view.ts';
+
+/** Characters of the example row that the start shows. */
+const EXAMPLE_CHARACTERS = 600;
+
+/** Everything to know before the first step. */
+export function renderStart(event: StartEvent, paint: Paint): string {
+  const { model, data, memory } = event;
+  const frozen = model.parameters - model.trained;
+  const trained = frozen === 0 ? 'all trained' : `${formatCount(model.trained)} trained, ${formatCount(frozen)} frozen`;
+  const lost = [...(data.cut > 0 ? [`${formatCount(data.cut)} cut off`] : []), ...(data.split > 0 ? [`${formatCount(data.split)} split`] : [])];
+  const share = formatShare(data.tokens === 0 ? 0 : data.trainedTokens / data.tokens);
+  const facts = [
+    ['model', `${model.name} (${model.type}), ${formatCount(model.parameters)} parameters, ${trained}`],
+    ['data', [plural(data.documents, 'document'), `${formatCount(data.tokens)} tokens`, `${share} trained`, ...lost].join(', ')],
+    ['rows', `${formatCount(data.rowsPerEpoch)} per epoch, up to ${formatCount(data.rowLength)} tokens`],
+    ['batch', batchText(event.batch)],
+    ['steps', event.startStep === 0 ? formatCount(event.totalSteps) : `${formatCount(event.startStep)} done, ${formatCount(event.totalSteps - event.startStep)} to go`],
+    ['device', event.device],
+    ['run', event.runDirectory],
+  ];
+  const classes = STORAGE_CLASSES.flatMap((storage) => {
+    const bytes = memory.atPeak[storage];
+    return bytes === undefined ? [] : [{ storage, bytes }];
+  });
+  const example = event.example.length === 0 ? '' : [
+    paint.apply('bold', `one training row, trained tokens ${paint.enabled ? 'in colour' : 'in ‹ ›'}`),
+    renderRow(event.example, paint, { most: EXAMPLE_CHARACTERS, indent: '  ' }),
+  ].join('\n');
+  return joinParts([
+    formatTable(facts),
+    renderChoices(event.choices, paint),
+    renderNotices(event.notices, paint),
+    `${paint.apply('bold', 'memory at the peak')}\n${renderClasses({ classes, peakLiveBytes: memory.peakLiveBytes })}\n` +
+      `  arena ${formatBytes(memory.arenaBytes)}, with the process at most ${formatBytes(memory.forecastBytes)}`,
+    example,
+  ]);
+}
+
+/** One step as a line of its own, for files and pipes. */
+export function renderStep(event: StepEvent, totalSteps: number): string {
+  return [
+    `step ${event.step}/${totalSteps}`,
+    `epoch ${event.epoch.toFixed(2)}`,
+    `loss ${formatValue(event.loss)}`,
+    `grad norm ${formatValue(event.gradientNorm)}`,
+    `lr ${formatRate(event.learningRate)}`,
+    `${formatCount(event.tokensPerSecond)} tokens/s`,
+    `MFU ${formatShare(event.mfu)}`,
+    `memory ${formatBytes(event.residentBytes)}`,
+    `left ${formatDuration(event.etaSeconds)}`,
+  ].join('  ');
+}
+
+/** One step as the line that is written over: a bar, then the same figures; cut to `columns`. */
+export function renderLiveStep(event: StepEvent, totalSteps: number, { columns, paint }: { readonly columns: number; readonly paint: Paint }): string {
+  const width = Math.max(8, Math.min(24, columns - 100));
+  const filled = Math.round((event.step / totalSteps) * width);
+  const bar = `${'█'.repeat(filled)}${'░'.repeat(width - filled)}`;
+  const cells = [
+    `${bar} ${event.step}/${totalSteps}`,
+    `loss ${formatValue(event.loss)}`,
+    `left ${formatDuration(event.etaSeconds)}`,
+    `${formatCount(event.tokensPerSecond)} tok/s`,
+    `lr ${formatRate(event.learningRate)}`,
+    `grad ${formatValue(event.gradientNorm)}`,
+    `epoch ${event.epoch.toFixed(2)}`,
+    `MFU ${formatShare(event.mfu)}`,
+    formatBytes(event.residentBytes),
+  ];
+  while (cells.length > 1 && visibleWidth(cells.join('  ')) > columns - 1) cells.pop();
+  const [first = '', ...others] = cells;
+  return [paint.apply('cyan', first), ...others].join('  ');
+}
+
+export function renderEval(event: EvalEvent): string {
+  return `eval at step ${event.step}  loss ${formatValue(event.loss)}  perplexity ${formatValue(event.perplexity)}  ` +
+    `${plural(event.tokens, 'token')}  ${formatDuration(event.evalMs / 1000)}`;
+}
+
+export function renderCheckpoint(event: CheckpointEvent): string {
+  return `checkpoint ${event.path}  ${formatBytes(event.bytes)}  ${formatDuration(event.saveMs / 1000)}`;
+}
+
+export interface EndOptions {
+  readonly runDirectory: string;
+  /** Data to show in the command that evaluates. */
+  readonly dataset: string | undefined;
+}
+
+/** Planned and measured memory side by side, where the model is, and what to type next. */
+export function renderEnd(event: EndEvent, paint: Paint, { runDirectory, dataset }: EndOptions): string {
+  const facts = [
+    [event.reason === 'finished' ? 'finished' : 'interrupted', `after step ${event.step}, ${formatDuration(event.seconds)}`],
+    ['memory', `planned at most ${formatBytes(event.plannedBytes)}, measured peak ${formatBytes(event.peakResidentBytes)}`],
+    ...(event.modelPath === null ? [] : [['model', event.modelPath]]),
+  ];
+  const next = event.modelPath === null
+    ? [`fulltune resume ${quoted(runDirectory)}`]
+    : [
+      `fulltune generate --model ${quoted(event.modelPath)} --prompt "…"`,
+      `fulltune eval --model ${quoted(event.modelPath)} --dataset ${dataset === undefined ? 'FILE' : quoted(dataset)}`,
+    ];
+  return `\n${joinParts([formatTable(facts), [paint.apply('bold', 'next'), ...next.map((line) => `  ${line}`)].join('\n')])}`;
+}
+
+/** A word as a POSIX shell takes it. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

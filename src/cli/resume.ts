@@ -1,0 +1,26 @@
+/** `fulltune resume RUN`: from the newest complete checkpoint, or from the one that is named. */
+
+import { addConfigFlags, configFromFlags } from './config-flags.ts';
+import { followRun } from './follow-run.ts';
+import type { ConfigureVerb } from './verb.ts';
+
+interface ResumeFlags {
+  readonly resumeFromCheckpoint?: string;
+  readonly json?: true;
+}
+
+export const configureResume: ConfigureVerb = (command, { terminal, loadEngine }, run) => {
+  addConfigFlags(command.argument('<run>', 'run directory'))
+    .option('--resume-from-checkpoint <name>', 'checkpoint-STEP; default: the newest. Later ones are removed.')
+    .option('--json', 'events as JSON lines on standard output, nothing else')
+    .action((directory: string) => run(async () => {
+      const { resumeFromCheckpoint: checkpoint, json = false } = command.opts<ResumeFlags>();
+      const changes = configFromFlags(command);
+      const engine = await loadEngine();
+      return followRun(
+        (signal) => engine.resume(directory, changes, { signal, ...(checkpoint === undefined ? {} : { checkpoint }) }),
+        terminal,
+        { json, dataset: changes.eval_dataset },
+      );
+    }));
+};

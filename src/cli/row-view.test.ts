@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+import { PLAIN } from './colour.ts';
+import { renderRow } from './row-view.ts';
+import { SIGNS } from './testing/recorder.ts';
+
+const PIECES = [{ text: 'ab', trained: false }, { text: 'c', trained: true }, { text: '', trained: false }, { text: 'd\ne', trained: true }];
+
+describe('renderRow', () => {
+  it('joins neighbours and marks what is trained', () => {
+    expect(renderRow(PIECES, PLAIN)).toBe('ab‹cd\ne›');
+    expect(renderRow(PIECES, SIGNS)).toBe('<dim:ab><green:cd>\n<green:e>');
+    expect(renderRow(PIECES, PLAIN, { indent: '> ' })).toBe('> ab‹cd\n> e›');
+  });
+
+  it('shows so many characters and counts the rest', () => {
+    expect(renderRow(PIECES, PLAIN, { most: 3 })).toBe('ab‹c› … (3 more characters)');
+    expect(renderRow(PIECES, PLAIN, { most: 2 })).toBe('ab … (4 more characters)');
+    expect(renderRow(PIECES, PLAIN, { most: 6 })).toBe('ab‹cd\ne›');
+    expect(renderRow([{ text: '🙂🙂🙂', trained: false }], PLAIN, { most: 2 })).toBe('🙂🙂 … (1 more characters)');
+  });
+
+  it('shows control characters, so that data cannot move the cursor', () => {
+    expect(renderRow([{ text: 'a\u001b[2Jb\r\u009b', trained: false }], PLAIN)).toBe('a␛[2Jb␍␡');
+  });
+});

@@ -1,0 +1,70 @@
+/** Shows a run as it goes: a line that is written over on a terminal, plain lines elsewhere, events as JSON lines where asked for. */
+
+import type { RunEvent } from '../run/events.ts';
+import { renderCheckpoint, renderEnd, renderEval, renderLiveStep, renderStart, renderStep } from './progress.ts';
+import type { Terminal } from './terminal.ts';
+
+const ERASE_LINE = '\r\u001b[2K';
+
+/** Where events go. */
+export interface RunView {
+  show(event: RunEvent): void;
+  /** A word to the user in between. */
+  note(text: string): void;
+  /** Leaves the cursor at the start of an empty line. */
+  close(): void;
+}
+
+/** One JSON object per line on standard output, and nothing else there. */
+export function jsonView(terminal: Terminal): RunView {
+  return {
+    show: (event) => terminal.write(`${JSON.stringify(event)}\n`),
+    note: (text) => terminal.writeError(`${text}\n`),
+    close: () => undefined,
+  };
+}
+
+/** `dataset` appears in the evaluation command at the end. */
+export function textView(terminal: Terminal, { dataset }: { readonly dataset: string | undefined }): RunView {
+  let live = false;
+  let totalSteps = 0;
+  let runDirectory = '';
+  const over = (text: string): void => {
+    terminal.write(ERASE_LINE + text);
+    live = true;
+  };
+  const line = (text: string): void => {
+    terminal.write(`${live ? ERASE_LINE : ''}${text}\n`);
+    live = false;
+  };
+  if (terminal.live) over(terminal.paint.apply('dim', 'reading model and data …'));
+  const show = (event: RunEvent): void => {
+    switch (event.kind) {
+      case 'start':
+        ({ totalSteps, runDirectory } = event);
+        return line(renderStart(event, terminal.paint));
+      case 'step':
+        return terminal.live ? over(renderLiveStep(event, totalSteps, terminal)) : line(renderStep(event, totalSteps));
+      case 'eval':
+        return line(renderEval(event));
+      case 'checkpoint':
+        return line(renderCheckpoint(event));
+      case 'warning':
+        return line(`${terminal.paint.apply('yellow', 'warning')}  ${event.message}`);
+      case 'end':
+        if (live) terminal.write('\n'); // the last step stays
+        live = false;
+        return line(renderEnd(event, terminal.paint, { runDirectory, dataset }).trimEnd());
+      default:
+        return event satisfies never;
+    }
+  };
+  return {
+    show,
+    note: line,
+    close: () => {
+      if (live) terminal.write(ERASE_LINE);
+      live = false;
+    },
+  };
+}

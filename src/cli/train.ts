@@ -1,0 +1,24 @@
+/** `fulltune train [config.yaml] --flags`. */
+
+import { followRun } from './follow-run.ts';
+import { showPlan } from './plan.ts';
+import { addConfigArguments, configOf } from './run-config.ts';
+import type { ConfigureVerb } from './verb.ts';
+
+interface TrainFlags {
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+export const configureTrain: ConfigureVerb = (command, context, run) => {
+  addConfigArguments(command)
+    .option('--dry-run', 'print the plan and its memory table; nothing is trained or written')
+    .option('--json', 'events as JSON lines on standard output, nothing else')
+    .action(() => run(async () => {
+      const { dryRun, json = false } = command.opts<TrainFlags>();
+      const config = await configOf(command);
+      if (dryRun === true) return showPlan(config, context, { json });
+      const engine = await context.loadEngine();
+      return followRun((signal) => engine.train(config, { signal }), context.terminal, { json, dataset: config.eval_dataset ?? config.dataset });
+    }));
+};
