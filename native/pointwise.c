@@ -2,7 +2,6 @@
 #include "exponential.h"
 #include "rows.h"
 
-
 #define ELEMENTS(i, from, to) FT_ELEMENTWISE for (int64_t i = from; i < to; i++)
 
 static void each(const ft_call *call, int64_t tensors, ft_row_task body) { ft_for_rows(call, call->in[0].count, tensors * 4, body); }

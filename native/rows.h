@@ -2,7 +2,8 @@
  * What the memory-bound kernels share: loops over rows in parallel, and sums in sixteen fixed lanes.
  *
  * The loops are plain C that gcc and clang turn into vectors of the target's width. Every element goes through the same operations
- * whether it falls into a vector or into the rest, and lanes do not depend on the width, so all targets give the same bits here.
+ * whether it falls into a vector or into the rest, and the lanes of a sum do not depend on the width: where a task begins and ends
+ * changes no bits.
  */
 #ifndef FULLTUNE_ROWS_H
 #define FULLTUNE_ROWS_H

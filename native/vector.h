@@ -135,6 +135,7 @@ VF_INLINE vf v_load_first(const float *p, int64_t n) {
 #if VF_LANES == 16
   return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 #else
+  if (n == VF_LANES) return v_load(p);
   float x[VF_LANES] = {0};
   memcpy(x, p, (size_t)n * 4);
   return v_load(x);
@@ -144,7 +145,8 @@ VF_INLINE void v_store_first(float *p, vf x, int64_t n) {
 #if VF_LANES == 16
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
 #else
-  memcpy(p, &x, (size_t)n * 4);
+  if (n == VF_LANES) v_store(p, x);
+  else memcpy(p, &x, (size_t)n * 4);
 #endif
 }
 
@@ -208,13 +210,16 @@ VF_INLINE void v_store_as(void *array, int64_t index, int dtype, vf x) {
 }
 /* The same for the first n lanes only; the others are read as zero. */
 VF_INLINE vf v_load_first_as(const void *array, int64_t index, int dtype, int64_t n) {
+  if (n == VF_LANES) return v_load_as(array, index, dtype);
   if (dtype == FT_F32) return v_load_first((const float *)array + index, n);
   vh bits = {0};
   memcpy(&bits, (const uint16_t *)array + index, (size_t)n * 2);
   return dtype == FT_BF16 ? v_from_bf16(bits) : v_from_f16(bits);
 }
 VF_INLINE void v_store_first_as(void *array, int64_t index, int dtype, vf x, int64_t n) {
-  if (dtype == FT_F32) {
+  if (n == VF_LANES) {
+    v_store_as(array, index, dtype, x);
+  } else if (dtype == FT_F32) {
     v_store_first((float *)array + index, x, n);
   } else {
     const vh bits = dtype == FT_BF16 ? v_to_bf16(x) : v_to_f16(x);

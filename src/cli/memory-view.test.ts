@@ -1,34 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { PlanResult } from '../index.ts';
 import { PLAIN } from './colour.ts';
 import { batchText, renderPlan } from './memory-view.ts';
+import { FITS } from './testing/sample-plan.ts';
 
 const MIB = 1024 * 1024;
-
-export const FITS: PlanResult = {
-  kind: 'fits',
-  plan: {
-    version: 1, packing: { packed: true, rowLengths: [512] }, batch: { rowsPerUpdate: 8, microBatchSize: 4, accumulationSteps: 2 },
-    optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 }, maxGradNorm: 1, frozen: [],
-  },
-  memory: {
-    arenaBytes: 100 * MIB, peakLiveBytes: 98 * MIB, fragmentation: 0.02, processBytes: 144 * MIB, forecastBytes: 244 * MIB,
-    classes: [{ storage: 'parameter', bytes: 40 * MIB }, { storage: 'activation', bytes: 58 * MIB }],
-    groups: [
-      { name: 'embedding', bytes: 10 * MIB, byClass: { parameter: 10 * MIB } },
-      { name: 'layers.0 … layers.1 (each)', bytes: 44 * MIB, byClass: { parameter: 15 * MIB, activation: 29 * MIB } },
-    ],
-    peak: { program: 'micro-step', node: 'layers.1.mlp/matmul_nt (backward)' },
-    programs: [{ name: 'micro-step', instructions: 1234, transientBytes: 60 * MIB, peakLiveBytes: 98 * MIB }],
-  },
-  freeBytes: 1024 * MIB,
-  choices: [{ key: 'max_length', value: '512', reason: 'the longest document has 497 tokens' }],
-  notices: ['dropout is not applied'],
-  techniques: ['packing: rows of 512 tokens'],
-  model: { name: 'small', type: 'llama', parameters: 1_234_567 },
-  data: { rows: 1000, documents: 1000, tokens: 20_000, trainedTokens: 9000, cut: 0, cutTokens: 0, split: 0, untrained: 0, longest: 497, maxLength: 512, rowsPerEpoch: 40 },
-  totalSteps: 15,
-};
 
 describe('renderPlan', () => {
   it('shows what the run is, who holds the memory, and that it fits', () => {
@@ -71,8 +46,7 @@ FITS: 244.0 MiB needed, 1.00 GiB free
   });
 
   it('says by how much it does not fit and what would help', () => {
-    const { kind: _fits, ...facts } = FITS as Extract<PlanResult, { kind: 'fits' }>;
-    const text = renderPlan({ kind: 'too-small', neededBytes: 244 * MIB, remedies: ['Try --max-length 256.', 'Freeze parameters.'], ...facts, freeBytes: 200 * MIB }, PLAIN);
+    const text = renderPlan({ ...FITS, kind: 'too-small', neededBytes: 244 * MIB, freeBytes: 200 * MIB, remedies: ['Try --max-length 256.', 'Freeze parameters.'] }, PLAIN);
     expect(text).toContain('DOES NOT FIT: 244.0 MiB needed, 200.0 MiB free');
     expect(text.endsWith('  Try --max-length 256.\n  Freeze parameters.\n')).toBe(true);
   });

@@ -18,7 +18,7 @@ describe('numbers', () => {
   });
 
   it('have four places', () => {
-    expect([3.21456, 0.0123456, 1.2345e-7, 123456.7, 0, Number.NaN].map(formatValue)).toEqual(['3.215', '0.01235', '1.234e-7', '1.235e+5', '0.000', 'NaN']);
+    expect([3.21456, 0.0123456, 1.2344e-7, 123456.7, 0, Number.NaN].map(formatValue)).toEqual(['3.215', '0.01235', '1.234e-7', '1.235e+5', '0.000', 'NaN']);
     expect([2e-5, 0, 1e-3].map(formatRate)).toEqual(['2.00e-5', '0', '1.00e-3']);
   });
 });

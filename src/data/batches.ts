@@ -7,14 +7,15 @@ import { FulltuneError } from '../base/errors.ts';
 import { RandomStream } from '../base/random.ts';
 import { layOut } from './micro-batch.ts';
 import type { MicroBatch } from './micro-batch.ts';
-import { countingUp, packRows } from './packing.ts';
+import { countingUp, packRows, shuffleRows } from './packing.ts';
 import type { PackedRows } from './packing.ts';
 import type { TokenFile } from './token-file.ts';
 
 export type { MicroBatch } from './micro-batch.ts';
 
-/** Plus the epoch: the order of documents. */
+/** Plus the epoch: the order of documents, and that of packed rows. */
 const ORDER_STREAM = 0x0d00_0000;
+const ROW_ORDER_STREAM = 0x0f00_0000;
 
 export interface UpdateBatch {
   /** Epochs done after this update, as a fraction. */
@@ -148,7 +149,10 @@ function epochRows({ file, rowLengths, packed, seed, shuffle }: Omit<BatchOption
   if (shuffle) new RandomStream(seed, ORDER_STREAM + epoch).shuffle(order);
   const longest = rowLengths.at(-1);
   if (longest === undefined) throw new RangeError('no row length');
-  if (packed) return packRows(file.lengths, longest, { order });
+  if (packed) {
+    const rows = packRows(file.lengths, longest, { order });
+    return shuffle ? shuffleRows(rows, new RandomStream(seed, ROW_ORDER_STREAM + epoch)) : rows;
+  }
   return { rows: order.length, documents: order, starts: countingUp(order.length + 1) };
 }
 

@@ -1,9 +1,12 @@
 /**
- * Documents into rows of a fixed length. A row begins with the first document, in the given order, that is not yet in one, and is then
- * filled as exactly as possible from those that follow within a bounded lookahead: a depth-first search over the lengths on offer, longest
- * first, that stops at a full row or after a fixed number of tries (the minimum bin slack heuristic, Gupta & Ho 1999). So rows come in the
- * order of their first documents, a shuffled order stays shuffled, and short and long documents are used up alike.
+ * Documents into rows of a fixed length. A row takes documents in the given order until it is half full or the next does not fit; the rest
+ * is filled as exactly as possible from those that follow within a bounded lookahead: a depth-first search over the lengths on offer,
+ * longest first, that stops at a full row or after a fixed number of tries (the minimum bin slack heuristic, Gupta & Ho 1999). So the
+ * order of rows is about that of the documents. What is chosen by length shifts the mean length a little from the first rows to the last,
+ * so rows that are to be in random order are shuffled once more.
  */
+
+import type { RandomStream } from '../base/random.ts';
 
 export { bucketLengths } from './buckets.ts';
 
@@ -24,6 +27,8 @@ export interface PackOptions {
 }
 
 const LOOKAHEAD = 8192;
+/** Share of a row from which on documents are chosen by length: less keeps the order better, more fills rows better. */
+const ROOM_TO_FILL = 0.5;
 /** Lengths tried for one row. */
 const TRIES = 500;
 
@@ -46,19 +51,39 @@ export function packRows(lengths: Uint32Array, rowLength: number, options: PackO
       if (length < 1 || length > rowLength) throw new RangeError(`a document of ${length} tokens does not fit into a row of ${rowLength}`);
       offer.add(length, next);
     }
-    while (taken[oldest] === 1) oldest++;
-    const first = lengthAt(oldest);
-    // Among documents of one length the oldest goes first, so this is `oldest` itself.
-    const members = [offer.take(first)];
-    for (const length of fillUp(offer, rowLength - first)) members.push(offer.take(length));
-    members.sort((a, b) => a - b);
-    for (const position of members) {
+    const members: number[] = [];
+    let free = rowLength;
+    const take = (length: number): void => {
+      // Among documents of one length the first in order goes first.
+      const position = offer.take(length);
+      members.push(position);
       taken[position] = 1;
-      documents[filled++] = order[position] ?? 0;
+      free -= length;
+    };
+    for (;;) {
+      while (oldest < next && taken[oldest] === 1) oldest++;
+      if (oldest === next || free <= ROOM_TO_FILL * rowLength || lengthAt(oldest) > free) break;
+      take(lengthAt(oldest));
     }
+    for (const length of fillUp(offer, free)) take(length);
+    members.sort((a, b) => a - b);
+    for (const position of members) documents[filled++] = order[position] ?? 0;
     starts[++rows] = filled;
   }
   return { rows, documents, starts: starts.slice(0, rows + 1) };
+}
+
+/** The same rows in a random order. */
+export function shuffleRows({ rows, documents, starts }: PackedRows, random: RandomStream): PackedRows {
+  const shuffled = { rows, documents: new Uint32Array(documents.length), starts: new Uint32Array(starts.length) };
+  let filled = 0;
+  random.shuffle(countingUp(rows)).forEach((row, position) => {
+    const members = documents.subarray(starts[row], starts[row + 1]);
+    shuffled.documents.set(members, filled);
+    filled += members.length;
+    shuffled.starts[position + 1] = filled;
+  });
+  return shuffled;
 }
 
 /** 0, 1, 2, … */

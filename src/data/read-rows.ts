@@ -157,6 +157,7 @@ function* readLines(path: string, slice: ByteSlice | undefined): Generator<Line>
     let position = start === 0 ? 0 : start - 1; // one byte earlier tells whether a line begins at `start`
     let skipping = start !== 0;
     let lineStart = position;
+    let firstStart = 0;
     let pending: Buffer[] = [];
     let pendingBytes = 0;
     let count = 0;
@@ -168,7 +169,7 @@ function* readLines(path: string, slice: ByteSlice | undefined): Generator<Line>
       if (bytes.at(-1) === CR) bytes = bytes.subarray(0, -1);
       count++;
       const number = count;
-      const line = (): number => number + (base ??= start === 0 ? 0 : countLines(path, start));
+      const line = (): number => number + (base ??= firstStart === 0 ? 0 : countLines(path, firstStart));
       const text = decodeUtf8(bytes, () => `${path}:${line()}`);
       return { text, line, bytesRead: next - start };
     };
@@ -190,6 +191,7 @@ function* readLines(path: string, slice: ByteSlice | undefined): Generator<Line>
         const next = position + newline + 1;
         if (skipping) {
           skipping = false;
+          firstStart = next;
         } else {
           yield emit(next);
         }
@@ -209,7 +211,7 @@ const CHUNK_BYTES = 256 * 1024;
 const LF = 0x0a;
 const CR = 0x0d;
 
-/** Lines that begin before `position`, less the one that begins at it. */
+/** Lines that end before `position`. */
 function countLines(path: string, position: number): number {
   const file = openSync(path, 'r');
   try {

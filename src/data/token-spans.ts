@@ -45,10 +45,13 @@ function byteOffsets(tokenizer: Tokenizer, text: string, ids: readonly number[])
     const token = tokenizer.tokenBytes(id);
     if (token === undefined) return undefined;
     let start = position;
+    let end: number | undefined;
     if (matches(bytes, position, token, 0)) {
       position += token.length;
     } else if (token[0] === SPACE && matches(bytes, position, token, 1)) {
-      position += token.length - 1; // a space that the tokenizer put before the text
+      // A space that the tokenizer put before the text; alone, it goes with the character after it.
+      position += token.length - 1;
+      if (token.length === 1 && position < bytes.length) end = position + 1;
     } else if (tokenizer.isAdded(id)) {
       // Added tokens may swallow white space around them; those of the post-processor are not in the text at all.
       let next = position;
@@ -65,7 +68,7 @@ function byteOffsets(tokenizer: Tokenizer, text: string, ids: readonly number[])
       position = next + token.length;
     }
     offsets[2 * t] = start;
-    offsets[2 * t + 1] = position;
+    offsets[2 * t + 1] = end ?? position;
   }
   return position === bytes.length ? offsets : undefined;
 }
@@ -87,8 +90,13 @@ function markByOffsets(offsets: Uint32Array, spans: readonly ByteRange[]): Uint8
   let t = 0;
   for (const { start, end } of spans) {
     while (t < marked.length && (offsets[2 * t + 1] ?? 0) <= start) t++;
+    let first: number | undefined;
     for (let u = t; u < marked.length && (offsets[2 * u] ?? 0) < end; u++) {
-      if ((offsets[2 * u + 1] ?? 0) > (offsets[2 * u] ?? 0)) marked[u] = 1;
+      if ((offsets[2 * u + 1] ?? 0) <= (offsets[2 * u] ?? 0)) continue;
+      // Tokens without text between two of the span are of the span.
+      first ??= u;
+      marked.fill(1, first, u + 1);
+      first = u;
     }
   }
   return marked;

@@ -165,13 +165,14 @@ describe('tokensOfSpans', () => {
         // Unmarked tokens before and after the span hold only what is before and after it.
         const first = marks.indexOf(1);
         const last = marks.lastIndexOf(1);
+        fc.pre(inside.trim() !== '' && inside !== '▁');
         expect(first).toBeGreaterThanOrEqual(0);
         expect(marks.slice(first, last + 1).every((mark) => mark === 1)).toBe(true);
-        const plain = (list: readonly number[]): string => tokenizer.decode(list, { skipSpecialTokens: false }).replaceAll('<s>', '').replaceAll(/[ ▁\ufffd]/g, '').normalize('NFC');
-        const wanted = (text: string): string => text.normalize('NFC').replaceAll(/[ ▁]/g, '');
+        const plain = (list: readonly number[]): string => tokenizer.decode(list, { skipSpecialTokens: false }).replaceAll('<s>', '').normalize('NFD').replaceAll(/[ ▁\ufffd]/g, '');
+        const wanted = (text: string): string => text.normalize('NFD').replaceAll(/[ ▁]/g, '');
         expect(wanted(before).startsWith(plain(ids.slice(0, first)))).toBe(true);
         expect(wanted(after).endsWith(plain(ids.slice(last + 1)))).toBe(true);
-        expect(wanted(inside).length).toBeLessThanOrEqual(plain(ids.slice(first, last + 1)).length + 1);
+        expect(plain(ids.slice(first, last + 1)).includes(wanted(inside).replaceAll('<s>', '').slice(1, -1))).toBe(true);
       }),
       { numRuns: 150 },
     );

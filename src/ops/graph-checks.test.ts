@@ -27,6 +27,13 @@ describe('verifyGraph', () => {
     fc.assert(fc.property(graphs, ({ seed, nodeCount }) => verifyGraph(randomGraph(seed, nodeCount), shapeRules)));
   });
 
+  it('accepts names that look like those that the builder makes', () => {
+    const b = new GraphBuilder(shapeRules);
+    const x = b.input('x', 'f32', 4);
+    for (const name of ['y:2', 'y', 'y', 'x', 'y:2', 'y:2:2']) b.node('add', [x, x], {}, { names: [name] });
+    verifyGraph(b.finish(), shapeRules);
+  });
+
   it('finds two dependent nodes that changed places', () => {
     fc.assert(
       fc.property(graphs, ({ seed, nodeCount }) => {

@@ -2,15 +2,18 @@
 
 import { describe, expect, it } from 'vitest';
 import { FulltuneError } from '../base/errors.ts';
+import { RandomStream } from '../base/random.ts';
 import { interpret } from '../devices/reference/interpret.ts';
 import { GraphBuilder } from '../graph/builder.ts';
 import type { Node, ValueId } from '../graph/graph.ts';
 import { byteCount, elementCount, tensor } from '../graph/shape.ts';
 import { adamwUpdate } from './adamw.ts';
+import { attentionCached, cacheWrite } from './attention-cached.ts';
 import { attention } from './attention.ts';
 import { crossEntropy } from './cross-entropy.ts';
 import { embedding } from './embedding.ts';
 import { erf } from './erf.ts';
+import { globalNorm } from './global-norm.ts';
 import { OPS, bytesMoved, opOf, shapeRules } from './index.ts';
 import { conv1d, linear } from './matmul.ts';
 import { add, slice } from './pointwise.ts';
@@ -110,6 +113,39 @@ describe('definitions', () => {
     expect(run([-1, -2, 30, 40, 50, 60]).subarray(2)).toEqual(o.subarray(2));
   });
 
+  it('attention over a cache, filled in two goes, is attention over the whole row', () => {
+    const [length, first, capacity] = [7, 4, 9];
+    const random = new RandomStream(1, 0);
+    const draw = (count: number): Float64Array => Float64Array.from({ length: count }, () => random.normal());
+    const [q, k, v] = [draw(length * 8), draw(length * 4), draw(length * 4)];
+    const heads = { heads: 4, keyValueHeads: 2, headWidth: 2 };
+
+    const whole = new GraphBuilder(shapeRules);
+    const whole3 = (name: string, width: number): ValueId => whole.input(name, 'f32', 1, length, width);
+    const documentStart = whole.input('documentStart', 'i32', 1, length);
+    whole.output('o', attention(whole, { q: whole3('q', 8), k: whole3('k', 4), v: whole3('v', 4), documentStart, ...heads }));
+    const wanted = interpret(whole.finish(), { q, k, v, documentStart: new Float64Array(length) })['o'];
+
+    let caches = { kCache: draw(capacity * 4), vCache: draw(capacity * 4) };
+    const got: number[] = [];
+    for (const [from, to] of [[0, first], [first, length]] as const) {
+      const b = new GraphBuilder(shapeRules);
+      const some = (name: string, width: number): ValueId => b.input(name, 'f32', 1, to - from, width);
+      const cacheLength = b.input('cacheLength', 'i32', 1);
+      const cached = (name: string): ValueId => b.persistent(name, 'activation', tensor('f32', 1, capacity, 4));
+      const kCache = cacheWrite(b, cached('kCache'), some('k', 4), cacheLength);
+      const vCache = cacheWrite(b, cached('vCache'), some('v', 4), cacheLength);
+      b.output('o', attentionCached(b, { q: some('q', 8), kCache, vCache, cacheLength, ...heads }));
+      b.output('kCache', kCache);
+      b.output('vCache', vCache);
+      const inputs = { q: q.subarray(from * 8, to * 8), k: k.subarray(from * 4, to * 4), v: v.subarray(from * 4, to * 4) };
+      const outputs = interpret(b.finish(), { ...inputs, ...caches, cacheLength: Float64Array.of(from) });
+      caches = { kCache: outputs['kCache'] ?? draw(0), vCache: outputs['vCache'] ?? draw(0) };
+      got.push(...(outputs['o'] ?? []));
+    }
+    expect(got).toEqual([...(wanted ?? [])]);
+  });
+
   it('query heads read key/value heads in groups of neighbours', () => {
     const b = new GraphBuilder(shapeRules);
     const [q, kv] = [b.input('q', 'f32', 1, 1, 6), b.input('kv', 'f32', 1, 1, 2)];
@@ -143,6 +179,33 @@ describe('definitions', () => {
     expect(p?.[1]).toBeCloseTo(-2 * (1 - 0.001) + 0.01, 12);
     expect(b.type(result.parameter)).toMatchObject({ storage: 'parameter', persistent: true });
     expect(b.type(result.secondMoment)).toMatchObject({ storage: 'optimizer-state', persistent: true });
+  });
+
+  it('SGD adds the decay to the gradient and that to the momentum, undamped', () => {
+    const b = new GraphBuilder(shapeRules);
+    const [learningRate, gradientScale] = [b.input('lr', 'f32', 1), b.input('scale', 'f32', 1)];
+    const momentumBuffer = b.persistent('m', 'optimizer-state', tensor('f32', 1));
+    const fixed = { gradient: b.input('g', 'f32', 1), learningRate, gradientScale, momentum: 0.5, weightDecay: 0.1 };
+    const result = sgdUpdate(b, { parameter: b.parameter('p', 'f32', 1), momentumBuffer, ...fixed });
+    b.output('p', result.parameter);
+    const one = (x: number): Float64Array => Float64Array.of(x);
+    const { p } = interpret(b.finish(), { p: one(10), g: one(4), m: one(8), lr: one(0.01), scale: one(0.25) });
+    expect(p?.[0]).toBeCloseTo(10 - 0.01 * (0.5 * 8 + (4 * 0.25 + 0.1 * 10)), 12);
+  });
+
+  it('clipping is that of torch.nn.utils.clip_grad_norm_: 1e-6 in the denominator, never above 1, not a number when the norm is none', () => {
+    const clip = (sums: readonly number[], maxNorm: number): readonly (number | undefined)[] => {
+      const b = new GraphBuilder(shapeRules);
+      const { norm, factor } = globalNorm(b, sums.map((_, i) => b.input(`s${i}`, 'f32', 1)), { maxNorm });
+      b.output('norm', norm);
+      b.output('factor', factor);
+      const outputs = interpret(b.finish(), Object.fromEntries(sums.map((sum, i) => [`s${i}`, Float64Array.of(sum)])));
+      return [outputs['norm']?.[0], outputs['factor']?.[0]];
+    };
+    expect(clip([9, 16], 1)).toEqual([5, 1 / 5.000001]);
+    expect(clip([0.09, 0.16], 1)).toEqual([0.5, 1]);
+    expect(clip([9, 16], 0)).toEqual([5, 1]);
+    expect(clip([9, NaN], 1)).toEqual([NaN, NaN]);
   });
 
   it('SGD without momentum keeps no buffer', () => {

@@ -44,7 +44,7 @@ const ARM64_TARGETS: readonly Target[] = [{ name: 'neon', flags: ['-march=armv8-
 /** The kernels, compiled once per target. */
 const KERNELS = ['attention', 'embedding', 'kernels', 'loss', 'matmul', 'movement', 'norm', 'optimizer', 'peak', 'pointwise', 'rotary'];
 /** Everything else, compiled once. */
-const RUNTIME = ['binding', 'convert', 'job', 'memory', 'pool', 'program', 'signatures', 'target'];
+const RUNTIME = ['binding', 'binding_arena', 'binding_device', 'binding_objects', 'binding_program', 'convert', 'job', 'memory', 'pool', 'program', 'signatures', 'target'];
 
 const FLAGS = [
   '-O3', '-std=gnu11', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math', '-fPIC', '-pthread', '-fvisibility=hidden',
