@@ -57,8 +57,9 @@ static void forward_task(void *context, int64_t task, int thread) {
   const int64_t blocks = ceil_div(a->queries, BLOCK);
   const int64_t query = (blocks - 1 - task / (a->rows * a->heads)) * BLOCK, row = task / a->heads % a->rows, head = task % a->heads;
   const int64_t queries = least(BLOCK, a->queries - query);
-  float *const rows = a->threads + thread * a->thread_floats, *const packed_q = rows + BLOCK * a->room, *const packed_k = packed_q + BLOCK * a->room;
-  float *const values = packed_k + PANEL_ROWS * a->room, *const result = values + BLOCK * a->room, *const scores = result + BLOCK * a->room;
+  const int64_t size = BLOCK * a->room;
+  float *const rows = a->threads + thread * a->thread_floats, *const packed_q = rows + size, *const packed_k = packed_q + size;
+  float *const values = packed_k + PANEL_ROWS * a->room, *const result = values + size, *const scores = result + size;
   float *const maxima = scores + BLOCK * BLOCK, *const sums = maxima + BLOCK, *const rescale = sums + BLOCK;
   const sight s = look(a, row, query, queries);
   load_queries(a, rows, a->q, row, head, query, queries, a->scale);
@@ -73,7 +74,7 @@ static void forward_task(void *context, int64_t task, int thread) {
     score(&b, a->width, packed_k, packed_q, scores);
     const bool changed = softmax_step(&b, scores, maxima, sums, rescale);
     for (int64_t i = 0; changed && key > s.first && i < queries; i++) {
-      for (int64_t d = 0; d < a->padded; d += VF_LANES) v_store(result + i * a->padded + d, v_load(result + i * a->padded + d) * v_splat(rescale[i]));
+      for (int64_t d = i * a->padded; d < (i + 1) * a->padded; d += VF_LANES) v_store(result + d, v_load(result + d) * v_splat(rescale[i]));
     }
     over_keys(&b, a->padded, scores, values, result, key > s.first);
   }
@@ -141,7 +142,8 @@ static void cached_task(void *context, int64_t task, int thread) {
     for (int64_t d = 0; d < a->width; d += VF_LANES) {
       vf o = v_load(result + d) * v_splat(rescale);
       for (int64_t s = 0; s < here; s++) {
-        o = v_fma(v_splat(scores[s]), v_load_first_as(a->v->data, first + (key + s) * stride + d, a->v->dtype, least(VF_LANES, a->width - d)), o);
+        const vf v = v_load_first_as(a->v->data, first + (key + s) * stride + d, a->v->dtype, least(VF_LANES, a->width - d));
+        o = v_fma(v_splat(scores[s]), v, o);
       }
       v_store(result + d, o);
     }
@@ -176,7 +178,7 @@ typedef struct {
   const ft_tensor *o, *lse, *dout, *dq, *dk, *dv;
   int64_t chunks, chunk, length; /* length: of a row in whole blocks */
   int64_t row, pass_rows;        /* rows of this pass */
-  float *dkv; /* workspace, see part_of */
+  float *parts;                  /* workspace, see part_of */
 } backward;
 
 static backward describe_backward(const ft_call *call) {
@@ -190,10 +192,15 @@ static backward describe_backward(const ft_call *call) {
   w.a.thread_floats = w.a.room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
   return w;
 }
-/* dk, dv and all parts of dq but the first, of every head of the rows of a pass: [row, head, 2 + chunks - 1, length, room]. */
-static int64_t parts_floats(const backward *w) { return w->pass_rows * w->a.heads * (w->chunks + 1) * w->length * w->a.room; }
+/*
+ * Workspace of a head: dk, dv, and of dq the part of every chunk c but the first, which begins at token c · chunk:
+ * [row, head, tokens of all parts, width]. Part 0 is dk, 1 dv, 1 + c that of chunk c; part_of gives where its token 0 lies or would lie.
+ */
+static int64_t head_tokens(const backward *w) { return (w->chunks + 1) * w->length - w->chunk * w->chunks * (w->chunks - 1) / 2; }
+static int64_t parts_floats(const backward *w) { return w->pass_rows * w->a.heads * head_tokens(w) * w->a.room; }
 static float *part_of(const backward *w, int64_t row, int64_t head, int64_t part) {
-  return w->dkv + ((row * w->a.heads + head) * (w->chunks + 1) + part) * w->length * w->a.room;
+  const int64_t token = part * w->length - w->chunk * part * (part - 1) / 2;
+  return w->parts + ((row * w->a.heads + head) * head_tokens(w) + token) * w->a.room;
 }
 
 /* scores, dp → P, dS (both [keys, queries]); P = exp(scores − lse), dS = P · (dP − D). */
@@ -227,8 +234,8 @@ static void backward_task(void *context, int64_t task, int thread) {
   const int64_t row = w->row + pass_row, size = BLOCK * a->room;
   if (row >= a->rows) return;
   const int64_t chunk_begin = chunk * w->chunk, chunk_end = least(chunk_begin + w->chunk, a->queries);
-  float *const q = a->threads + thread * a->thread_floats, *const dout = q + size, *const packed_q = dout + size, *const packed_dout = packed_q + size;
-  float *const k = packed_dout + size, *const rows = k + size, *const dq = rows + size, *const packed_k = dq + size;
+  float *const q = a->threads + thread * a->thread_floats, *const dout = q + size;
+  float *const packed_q = dout + size, *const packed_dout = packed_q + size, *const k = packed_dout + size, *const rows = k + size, *const dq = rows + size, *const packed_k = dq + size;
   float *const packed_v = packed_k + PANEL_ROWS * a->room, *const scores = packed_v + PANEL_ROWS * a->room, *const dp = scores + BLOCK * BLOCK;
   float *const lse = dp + BLOCK * BLOCK, *const dots = lse + BLOCK;
   float *const dk = part_of(w, pass_row, head, 0), *const dv = part_of(w, pass_row, head, 1);
@@ -317,7 +324,7 @@ static int64_t backward_bytes(const ft_call *call, int threads) {
 static void attention_backward(const ft_call *call) {
   backward w = describe_backward(call);
   w.a.starts = (const int32_t *)call->in[3].data;
-  w.dkv = w.a.threads + ft_threads(call->pool) * w.a.thread_floats;
+  w.parts = w.a.threads + ft_threads(call->pool) * w.a.thread_floats;
   for (w.row = 0; w.row < w.a.rows; w.row += w.pass_rows) {
     if (ft_cancelled(call->pool)) return;
     ft_parallel(call->pool, w.chunks * w.pass_rows * w.a.heads, backward_task, &w);

@@ -53,7 +53,8 @@ static void load_rows(const heads_of *a, float *to, const ft_tensor *from, int64
   }
   memset(to + count * a->padded, 0, (size_t)((BLOCK - count) * a->padded) * 4);
 }
-static void load_queries(const heads_of *a, float *to, const ft_tensor *from, int64_t row, int64_t head, int64_t query, int64_t count, float scale) {
+static void load_queries(const heads_of *a, float *to, const ft_tensor *from, int64_t row, int64_t head, int64_t query, int64_t count,
+                         float scale) {
   const int64_t stride = a->heads * a->width;
   load_rows(a, to, from, (row * a->queries + query) * stride + head * a->width, stride, count, scale);
 }
@@ -70,7 +71,8 @@ static void pack_queries(const heads_of *a, float *panels, const float *rows) {
 }
 static void pack_keys(const heads_of *a, float *panels, const float *rows) {
   for (int64_t i = 0; i < BLOCK / TILE_ROWS; i++) {
-    pack_rows(panels + i * ROW_PANEL * a->width, ROW_PANEL, rows, i * TILE_ROWS * a->padded, a->padded, FT_F32, BLOCK - i * TILE_ROWS, a->width);
+    const int64_t first = i * TILE_ROWS;
+    pack_rows(panels + i * ROW_PANEL * a->width, ROW_PANEL, rows, first * a->padded, a->padded, FT_F32, BLOCK - first, a->width);
   }
 }
 
@@ -127,7 +129,8 @@ static void over_keys(const block *b, int64_t padded, const float *weights, cons
 static void over_queries(const block *b, int64_t padded, const float *weights, const float *values, float *result) {
   for (int64_t i = 0; i < b->keys; i += TILE_ROWS) {
     const int64_t first = most(0, b->key + i - b->query);
-    if (first < b->queries) over_queries_strip(b->queries - first, padded, weights + i * BLOCK + first, values + first * padded, result + i * padded, true);
+    if (first >= b->queries) continue;
+    over_queries_strip(b->queries - first, padded, weights + i * BLOCK + first, values + first * padded, result + i * padded, true);
   }
 }
 

@@ -11,10 +11,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 
-buildTypeScript();
+await buildTypeScript();
 await buildNative();
 
-function buildTypeScript() {
+async function buildTypeScript() {
   const stamp = join(root, 'build', 'dist.hash');
   const hash = sourceHash();
   if (existsSync(stamp) && existsSync(join(root, 'dist')) && readFileSync(stamp, 'utf8') === hash) return;
@@ -26,6 +26,8 @@ function buildTypeScript() {
     console.error('fulltune: the TypeScript sources do not compile');
     process.exit(1);
   }
+  removeStale();
+  await import('./write-schema.js');
   mkdirSync(join(root, 'build'), { recursive: true });
   writeFileSync(stamp, hash);
   say('dist/', started);
@@ -40,6 +42,14 @@ async function buildNative() {
   } catch (error) {
     console.error(typeof error.toText === 'function' ? error.toText() : error);
     process.exit(1);
+  }
+}
+
+/** Removes what earlier builds wrote for sources that are gone. */
+function removeStale() {
+  for (const name of readdirSync(join(root, 'dist'), { recursive: true })) {
+    const source = /^(.*)\.(?:d\.ts|js)$/.exec(name)?.[1];
+    if (source !== undefined && !existsSync(join(root, 'src', `${source}.ts`))) rmSync(join(root, 'dist', name));
   }
 }
 

@@ -99,6 +99,23 @@ static void trio(int64_t tokens, int64_t out_width, int64_t width, int dtype) {
   for (int i = 0; i < 6; i++) free(all[i].data);
 }
 
+/* Forward and backward of one layer's attention; flops as if the causal half were cut exactly. */
+static void attention(int64_t rows, int64_t length, int64_t heads, int64_t kv_heads, int64_t width) {
+  const double attrs[] = {(double)heads, (double)kv_heads, (double)width, 1 / sqrt((double)width)};
+  const double pairs = (double)rows * (double)heads * (double)length * (double)length * (double)width;
+  const int64_t D = heads * width, E = kv_heads * width;
+  ft_tensor all[] = {test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, E), test_filled(FT_F32, 3, rows, length, E),
+                     test_tensor(FT_I32, 2, rows, length, 1), test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, heads),
+                     test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, E),
+                     test_filled(FT_F32, 3, rows, length, E)};
+  memset(all[3].data, 0, test_bytes(&all[3]));
+  char label[80];
+  snprintf(label, sizeof label, "attention B %lld T %lld H %lld/%lld K %lld", (long long)rows, (long long)length, (long long)heads, (long long)kv_heads, (long long)width);
+  measure(label, "attention", 2 * pairs, all, 4, &all[4], 2, attrs);
+  measure("  backward", "attention_backward", 5 * pairs, all, 7, &all[7], 3, attrs);
+  for (int i = 0; i < 10; i++) free(all[i].data);
+}
+
 int main(void) {
   const test_target targets[] = TEST_TARGETS;
   const char *wanted = getenv("SPEED_TARGET"), *threads = getenv("SPEED_THREADS"), *only = getenv("SPEED_ONLY");
@@ -120,6 +137,14 @@ int main(void) {
     trio(1, 49152, 576, FT_F32);
     trio(1, 2048, 2048, FT_F32);
     trio(4, 2048, 2048, FT_F32);
+  }
+  if (only == NULL || strchr(only, 'a') != NULL) {
+    attention(1, 512, 9, 3, 64);
+    attention(4, 256, 9, 3, 64);
+    attention(1, 2048, 9, 3, 64);
+    attention(1, 512, 12, 12, 64);
+    attention(1, 512, 16, 8, 128);
+    attention(1, 512, 8, 8, 80);
   }
   ft_pool_destroy(pool);
   if (implausible > 0) printf("FAIL %d shares above 100 %%: the limit is measured too low\n", implausible);

@@ -14,6 +14,7 @@ const GROUP_OF: Readonly<Record<ConfigKey, string>> = {
   weight_decay: 'Training', learning_rate: 'Training', lr_scheduler_type: 'Training', warmup_steps: 'Training', warmup_ratio: 'Training',
   max_grad_norm: 'Training', num_train_epochs: 'Training', max_steps: 'Training', seed: 'Training',
   logging_steps: 'Reports and checkpoints', eval_steps: 'Reports and checkpoints', save_steps: 'Reports and checkpoints',
+  load_best_model_at_end: 'Reports and checkpoints', early_stopping_patience: 'Reports and checkpoints',
   save_total_limit: 'Reports and checkpoints', save_dtype: 'Reports and checkpoints',
   device: 'Machine', threads: 'Machine',
 };

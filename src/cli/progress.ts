@@ -39,6 +39,7 @@ export function renderStart(event: StartEvent, paint: Paint): string {
   return joinParts([
     formatTable(facts),
     renderChoices(event.choices, paint),
+    `${paint.apply('bold', 'techniques')}\n${formatTable(event.techniques.map((line) => [line]), { indent: '  ' })}`,
     renderNotices(event.notices, paint),
     `${paint.apply('bold', 'memory at the peak')}\n${renderClasses({ classes, peakLiveBytes: memory.peakLiveBytes })}\n` +
       `  arena ${formatBytes(memory.arenaBytes)}, with the process at most ${formatBytes(memory.forecastBytes)}`,

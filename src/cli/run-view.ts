@@ -40,6 +40,9 @@ export function textView(terminal: Terminal, { dataset }: { readonly dataset: st
   if (terminal.live) over(terminal.paint.apply('dim', 'reading model and data …'));
   const show = (event: RunEvent): void => {
     switch (event.kind) {
+      case 'progress':
+        if (terminal.live) over(terminal.paint.apply('dim', `tokenising ${event.dataset}  ${Math.floor((100 * event.doneBytes) / Math.max(1, event.totalBytes))} %`));
+        return;
       case 'start':
         ({ totalSteps, runDirectory } = event);
         return line(renderStart(event, terminal.paint));

@@ -87,6 +87,9 @@ export function appendBackward(builder: GraphBuilder, loss: ValueId, trained: re
     const list = uses.get(parameter) ?? [];
     uses.set(parameter, list);
     const before = list[0];
+    if (mode === 'next' && !builder.type(gradient).persistent) {
+      throw new Error(`the vjp of a use of '${builder.type(parameter).name}' does not continue the gradient of earlier micro-steps`);
+    }
     if (mode === 'first') builder.keep(gradient, gradientName(builder.type(parameter).name, list.length), 'gradient');
     if (mode !== 'whole' || before === undefined) list.push(gradient);
     else list[0] = merges ? gradient : add(builder, before, gradient);

@@ -26,7 +26,7 @@ import { TECHNIQUES } from '../techniques/index.ts';
 import type { BatchShape } from '../techniques/technique.ts';
 import type { UpdateRule } from '../optimizers/update-rule.ts';
 import { appendBackward, gradientName, type GradientMode } from './backward.ts';
-import { lower } from './lower.ts';
+import { lower, splitAtCommit, type CommittedProgram } from './lower.ts';
 import { shareCommonSubexpressions } from './passes/common-subexpressions.ts';
 import { removeDeadCode } from './passes/dead-code.ts';
 import { reuseInPlace } from './passes/in-place.ts';
@@ -35,12 +35,13 @@ import { appendUpdate } from './update.ts';
 /**
  * The programs of a training run. `fused` is forward, backward and update in one, when an update is a single micro-batch of one
  * length; otherwise `micro` has, per row length, a micro-step that starts the gradients and one that continues them, and `update`
- * finishes. `none` when only evaluating.
+ * finishes. What changes parameters comes last and apart, after the host has seen that loss and gradients are finite.
+ * `none` when only evaluating.
  */
 export type StepPrograms =
   | { readonly kind: 'none' }
-  | { readonly kind: 'fused'; readonly step: Program }
-  | { readonly kind: 'accumulating'; readonly micro: ReadonlyMap<number, { readonly first: Program; readonly next: Program }>; readonly update: Program };
+  | { readonly kind: 'fused'; readonly step: CommittedProgram }
+  | { readonly kind: 'accumulating'; readonly micro: ReadonlyMap<number, { readonly first: Program; readonly next: Program }>; readonly update: CommittedProgram };
 
 export interface CompiledRun {
   readonly steps: StepPrograms;
@@ -89,9 +90,9 @@ export function compile(options: CompileOptions): CompiledRun {
 
   function stepPrograms(): StepPrograms {
     if (options.purpose === 'evaluate') return { kind: 'none' };
-    if (fused) return { kind: 'fused', step: program('step') };
+    if (fused) return { kind: 'fused', step: splitAtCommit(program('step')) };
     const micro = batch.rowLengths.map((length) => [length, { first: program(`micro-step ${length} first`), next: program(`micro-step ${length} next`) }] as const);
-    return { kind: 'accumulating', micro: new Map(micro), update: program('update') };
+    return { kind: 'accumulating', micro: new Map(micro), update: splitAtCommit(program('update')) };
   }
 }
 

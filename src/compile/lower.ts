@@ -34,6 +34,28 @@ export function lower(memory: ProgramMemory, plan: MemoryPlan): Program {
   };
 }
 
+/** Instructions `from` … `to` - 1 of a program, over the same arena. */
+export function partOf(program: Program, from: number, to: number, name: string): Program {
+  const instructions = program.instructions.slice(from, to);
+  const commitIndex = Math.min(Math.max(program.commitIndex - from, 0), instructions.length);
+  return { ...program, name, instructions, commitIndex };
+}
+
+/** A program in two: what can be computed without changing anything that lasts, and the change. Between them the host can look and refuse. */
+export function splitAtCommit(program: Program): CommittedProgram {
+  return {
+    compute: partOf(program, 0, program.commitIndex, program.name),
+    commit: partOf(program, program.commitIndex, program.instructions.length, `${program.name}, commit`),
+  };
+}
+
+export interface CommittedProgram {
+  /** Reads all inputs, makes all outputs. */
+  readonly compute: Program;
+  /** Reads what `compute` left in the arena: nothing may run in between. Takes no inputs of its own and cannot be cancelled. */
+  readonly commit: Program;
+}
+
 /** The first node that changes what outlives the run, gradients aside: they are started anew when an update is abandoned. */
 function commitIndex(graph: Graph): number {
   const commits = (node: Node): boolean =>

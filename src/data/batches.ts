@@ -113,7 +113,8 @@ export class BatchSource {
   /** Continues where `cursor` was taken. Errors: E_CHECKPOINT when data, packing, row length or seed are others than they were. */
   seek(cursor: Cursor): void {
     if (cursor.layout !== this.layout) {
-      throw new FulltuneError('E_CHECKPOINT', `the data are laid out differently than when the checkpoint was written (then: ${cursor.layout}; now: ${this.layout})`, {
+      const change = `then: ${cursor.layout}; now: ${this.layout}`;
+      throw new FulltuneError('E_CHECKPOINT', `the data are laid out differently than when the checkpoint was written (${change})`, {
         remedy: 'Resume with the same dataset, max_length, packing, shuffle and seed.',
       });
     }
@@ -144,7 +145,9 @@ export function* evaluationBatches(
 
 const EVALUATION_BLOCK_ROWS = 4096;
 
-function epochRows({ file, rowLengths, packed, seed, shuffle }: Omit<BatchOptions, 'rowsPerUpdate' | 'microBatchSize'>, epoch: number): PackedRows {
+function epochRows(
+  { file, rowLengths, packed, seed, shuffle }: Omit<BatchOptions, 'rowsPerUpdate' | 'microBatchSize'>, epoch: number,
+): PackedRows {
   const order = countingUp(file.documents);
   if (shuffle) new RandomStream(seed, ORDER_STREAM + epoch).shuffle(order);
   const longest = rowLengths.at(-1);
@@ -164,8 +167,10 @@ function tokensOf(file: TokenFile, row: Uint32Array): number {
   return row.reduce((sum, index) => sum + (file.lengths[index] ?? 0), 0);
 }
 
-/** Rows grouped by the shortest row length that holds them, in stable order; the last micro-batch of each length is filled with ignored rows. */
-function* microBatchesOf(file: TokenFile, rows: readonly Uint32Array[], rowLengths: readonly number[], microBatchSize: number): Generator<MicroBatch> {
+/** Rows grouped by the shortest row length that holds them, in stable order; ignored rows fill the last micro-batch of each length. */
+function* microBatchesOf(
+  file: TokenFile, rows: readonly Uint32Array[], rowLengths: readonly number[], microBatchSize: number,
+): Generator<MicroBatch> {
   const groups = rowLengths.map((): Uint32Array[] => []);
   for (const row of rows) {
     const tokens = tokensOf(file, row);

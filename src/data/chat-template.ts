@@ -14,7 +14,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Template } from '@huggingface/jinja';
 import { FulltuneError } from '../base/errors.ts';
 import type { ChatDocument, ChatMessage } from './source-document.ts';
-import type { Tokenizer } from './tokenizer.ts';
 
 export interface Span {
   /** Character positions (UTF-16 units) in the rendered text. */
@@ -33,11 +32,17 @@ export interface ChatTemplate {
   render(messages: readonly ChatMessage[], options?: RenderOptions): string;
 }
 
+/** What a tokenizer tells about its special tokens. */
+export interface TokenNames {
+  idOf(token: string): number | undefined;
+  readonly specialTokens: Readonly<Record<string, string>>;
+}
+
 /**
  * ChatML, as TRL's `setup_chat_format` writes it. A tokenizer that has no `<|im_end|>` token ends turns with its own EOS instead, so that a
  * turn always ends with one token at which generation can stop.
  */
-export function chatmlTemplate(tokenizer: Pick<Tokenizer, 'idOf' | 'specialTokens'>): string {
+export function chatmlTemplate(tokenizer: TokenNames): string {
   const eos = tokenizer.specialTokens['eos_token'];
   const endOfTurn = tokenizer.idOf('<|im_end|>') === undefined && eos !== undefined ? eos : '<|im_end|>';
   return "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + " + JSON.stringify(endOfTurn) +
@@ -45,10 +50,12 @@ export function chatmlTemplate(tokenizer: Pick<Tokenizer, 'idOf' | 'specialToken
 }
 
 /** `chatml`, or a file with a Jinja template. Errors: E_TEMPLATE. */
-export function chosenTemplate(setting: string, tokenizer: Pick<Tokenizer, 'idOf' | 'specialTokens'>): string {
+export function chosenTemplate(setting: string, tokenizer: TokenNames): string {
   if (setting === 'chatml') return chatmlTemplate(tokenizer);
   if (!existsSync(setting)) {
-    throw new FulltuneError('E_TEMPLATE', `'${setting}' is neither 'chatml' nor a file`, { where: 'chat_template', remedy: 'Use --chat-template chatml, or the path of a Jinja template.' });
+    throw new FulltuneError('E_TEMPLATE', `'${setting}' is neither 'chatml' nor a file`, {
+      where: 'chat_template', remedy: 'Use --chat-template chatml, or the path of a Jinja template.',
+    });
   }
   return readFileSync(setting, 'utf8');
 }
@@ -69,7 +76,9 @@ export function openChatTemplate(text: string, specialTokens: Readonly<Record<st
 }
 
 /** A conversation as text, and the spans to learn. Errors: E_TEMPLATE naming row and turn. */
-export function renderChat(template: ChatTemplate, document: ChatDocument, where: string): { readonly text: string; readonly spans: readonly Span[] } {
+export function renderChat(
+  template: ChatTemplate, document: ChatDocument, where: string,
+): { readonly text: string; readonly spans: readonly Span[] } {
   const { messages, trained, tools } = document;
   const render = (count: number, addGenerationPrompt: boolean): string => {
     try {
@@ -118,7 +127,8 @@ function endOfTurn(after: string, start: number, content: string | undefined): n
 function rewritten(where: string, turn: number, what: string): FulltuneError {
   return new FulltuneError('E_TEMPLATE', `the chat template rewrites the conversation at turn ${turn + 1}: ${what}`, {
     where,
-    remedy: 'Training on it would teach something else than generation sees. Use --chat-template chatml or a template file that writes every turn the same way, or split the row so that this turn is the last.',
+    remedy: 'Training on it would teach something else than generation sees. Use --chat-template chatml, or a template file that writes ' +
+      'every turn the same way, or split the row so that this turn is the last.',
   });
 }
 

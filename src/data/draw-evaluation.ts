@@ -25,7 +25,9 @@ export function drawEvaluation(file: TokenFile, fraction: number, seed: number, 
   const single = rows === 1;
   const units = single ? file.documents : rows;
   if (units < 2) {
-    throw new FulltuneError('E_DATA', 'there is only one document, none can be kept for evaluation', { where: datasetPath, remedy: 'Leave out eval_fraction, or use --eval-dataset.' });
+    throw new FulltuneError('E_DATA', 'there is only one document, none can be kept for evaluation', {
+      where: datasetPath, remedy: 'Leave out eval_fraction, or use --eval-dataset.',
+    });
   }
   const count = Math.min(units - 1, Math.max(1, Math.round(units * fraction)));
   const order = new RandomStream(seed, EVALUATION_STREAM).shuffle(countingUp(units));

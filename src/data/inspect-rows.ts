@@ -1,8 +1,8 @@
 /** Documents as text with what is learned marked, for `fulltune inspect data`. */
 
-import type { PreparedData } from './prepare.ts';
 import { textPieces } from './text-pieces.ts';
 import type { TextPiece } from './text-pieces.ts';
+import type { TokenFile } from './token-file.ts';
 import { openTokenizer } from './tokenizer.ts';
 
 export interface InspectedRow {
@@ -17,7 +17,7 @@ export interface InspectedRow {
 
 /** The first `rows` training documents, from `first` on. */
 export function inspectRows(
-  prepared: Pick<PreparedData, 'train' | 'modelDirectory'>, { rows, first = 0 }: { readonly rows: number; readonly first?: number },
+  prepared: { readonly train: TokenFile; readonly modelDirectory: string }, { rows, first = 0 }: { readonly rows: number; readonly first?: number },
 ): readonly InspectedRow[] {
   const { train, modelDirectory } = prepared;
   const tokenizer = openTokenizer(modelDirectory);

@@ -104,15 +104,14 @@ function fillUp(offer: Offer, space: number): readonly number[] {
       leastFree = free;
       best = [...current];
     }
-    let length = offer.longestUpTo(Math.min(longest, free));
-    while (length > 0 && leastFree > 0 && tries < TRIES) {
+    for (let length = offer.longestUpTo(Math.min(longest, free)); length > 0; length = offer.longestUpTo(length - 1)) {
+      if (leastFree === 0 || tries === TRIES) return;
       tries++;
       offer.hide(length);
       current.push(length);
       search(length, free - length);
       current.pop();
       offer.show(length);
-      length = offer.longestUpTo(length - 1);
     }
   };
   search(space, space);

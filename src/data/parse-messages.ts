@@ -10,7 +10,8 @@ const ROLES: readonly string[] = ['system', 'developer', 'user', 'assistant', 't
 
 const ROLE_OF_SENDER: Readonly<Record<string, string>> = {
   human: 'user', user: 'user',
-  gpt: 'assistant', assistant: 'assistant', chatgpt: 'assistant', bing: 'assistant', bard: 'assistant', model: 'assistant', function_call: 'assistant',
+  gpt: 'assistant', assistant: 'assistant', chatgpt: 'assistant', bing: 'assistant', bard: 'assistant', model: 'assistant',
+  function_call: 'assistant',
   system: 'system',
   tool: 'tool', observation: 'tool', function_response: 'tool',
 };
@@ -26,7 +27,8 @@ export function parseMessages(value: unknown, column: string, where: string): Tu
     if (typeof role !== 'string') throw wrong(`turn ${turn + 1} of ${column} has no role`, where, 'A turn is {"role": …, "content": …}.');
     if (!ROLES.includes(role)) {
       const near = nearest(role, ROLES);
-      throw wrong(`turn ${turn + 1} of ${column} has the role '${role}'`, where, `Roles are ${ROLES.join(', ')}.${near === undefined ? '' : ` Did you mean '${near}'?`}`);
+      const hint = near === undefined ? '' : ` Did you mean '${near}'?`;
+      throw wrong(`turn ${turn + 1} of ${column} has the role '${role}'`, where, `Roles are ${ROLES.join(', ')}.${hint}`);
     }
     const content = contentOf(entry['content'], role, entry, turn, where);
     // Templates test for missing keys, not for null (as transformers does since 5.0).
@@ -46,9 +48,12 @@ export function parseConversation(value: unknown, system: unknown, where: string
     const { from, value: text } = entry;
     const role = typeof from === 'string' && Object.hasOwn(ROLE_OF_SENDER, from) ? ROLE_OF_SENDER[from] : undefined;
     if (role === undefined) {
-      throw wrong(`turn ${turn + 1} of conversations is from ${from === undefined ? 'nobody' : JSON.stringify(from)}`, where, `Known are ${Object.keys(ROLE_OF_SENDER).join(', ')}.`);
+      const sender = from === undefined ? 'nobody' : JSON.stringify(from);
+      throw wrong(`turn ${turn + 1} of conversations is from ${sender}`, where, `Known are ${Object.keys(ROLE_OF_SENDER).join(', ')}.`);
     }
-    if (typeof text !== 'string') throw wrong(`turn ${turn + 1} of conversations has no text in 'value'`, where, 'A turn is {"from": …, "value": …}.');
+    if (typeof text !== 'string') {
+      throw wrong(`turn ${turn + 1} of conversations has no text in 'value'`, where, 'A turn is {"from": …, "value": …}.');
+    }
     messages.push(from === 'function_call' ? functionCall(text, turn, where) : { role, content: text });
   });
   return { messages, trained: messages.map((message) => message.role === 'assistant') };
@@ -94,7 +99,8 @@ function entriesOf(value: unknown, column: string, where: string): readonly Entr
   if (value.length === 0) throw wrong(`${column} is empty`, where, 'A conversation has at least one turn.');
   const list: readonly unknown[] = value;
   list.forEach((entry, turn) => {
-    if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) throw wrong(`turn ${turn + 1} of ${column} is not an object`, where, 'A turn is {"role": …, "content": …}.');
+    if (typeof entry === 'object' && entry !== null && !Array.isArray(entry)) return;
+    throw wrong(`turn ${turn + 1} of ${column} is not an object`, where, 'A turn is {"role": …, "content": …}.');
   });
   return list as readonly Entry[];
 }

@@ -38,7 +38,9 @@ export function layoutOf(row: unknown, where: string): Layout {
   const found = LAYOUTS.find(({ needs }) => needs.every((names) => names.some((name) => columns[name] !== undefined)));
   if (found === undefined) {
     throw new FulltuneError('E_DATA', `these columns are no layout that can be read: ${Object.keys(columns).join(', ') || 'none'}`, {
-      where, remedy: `Accepted are: ${ACCEPTED_COLUMNS}. Rename the columns; for questions and answers, write prompt (with the line break or space that shall stand before the answer) and completion.`,
+      where,
+      remedy: `Accepted are: ${ACCEPTED_COLUMNS}. Rename the columns; for questions and answers, write prompt (with the line break or ` +
+        'space that shall stand before the answer) and completion.',
     });
   }
   return found.layout;
@@ -75,9 +77,10 @@ export function parseRow(row: unknown, layout: Layout, options: { readonly train
 
 /** The prompt of Stanford Alpaca (Taori et al. 2023), with its shorter form where the input is empty. */
 export function alpacaPrompt(instruction: string, input: string): string {
-  return input.trim() === ''
-    ? `Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Response:\n`
-    : `Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n${instruction}\n\n### Input:\n${input}\n\n### Response:\n`;
+  const withInput = input.trim() !== '';
+  const context = withInput ? ', paired with an input that provides further context' : '';
+  return `Below is an instruction that describes a task${context}. Write a response that appropriately completes the request.\n\n` +
+    `### Instruction:\n${instruction}\n\n${withInput ? `### Input:\n${input}\n\n` : ''}### Response:\n`;
 }
 
 type Turns = Pick<ChatDocument, 'messages' | 'trained'>;

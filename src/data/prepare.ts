@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { alignUp } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import type { Settings } from '../run/run-config.ts';
-import { drawEvaluation } from './draw-evaluation.ts';
+import { bucketLengths } from './buckets.ts';
 import { dataNotices } from './data-notices.ts';
+import { drawEvaluation } from './draw-evaluation.ts';
 import { datasetKind } from './read-rows.ts';
 import type { TextPiece } from './text-pieces.ts';
 import { TOKEN_FILE_VERSION, TokenFile } from './token-file.ts';
@@ -27,6 +28,8 @@ export interface PreparedData {
   /** Row length for packing, and the most for buckets. */
   readonly maxLength: number;
   readonly maxLengthReason: string;
+  /** Row lengths for training without packing; evaluation documents fit, too. */
+  readonly bucketLengths: readonly number[];
   readonly statistics: DataStatistics;
   /** One training document as text. */
   readonly example: readonly TextPiece[];
@@ -58,12 +61,19 @@ const DEFAULT_MAX_LENGTH = 1024;
 /** Part of the cache key: raised when the rules of tokenise.ts change. */
 const RULES_VERSION = 1;
 
+/** Those that openTokenizer reads. */
+const TOKENIZER_FILES = [
+  'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja', 'config.json', 'generation_config.json',
+];
+
 /** Errors: E_DATA, E_TEMPLATE, E_CONFIG, E_FILE. */
 export async function prepareData(options: PrepareOptions): Promise<PreparedData> {
   const { settings, modelDirectory, modelMaxLength } = options;
   const longestTokens = longestAllowed(settings, modelMaxLength);
   if (settings.eval_dataset !== undefined && settings.eval_fraction > 0) {
-    throw new FulltuneError('E_CONFIG', 'eval_dataset and eval_fraction contradict each other', { where: 'eval_fraction', remedy: 'Give one of them.' });
+    throw new FulltuneError('E_CONFIG', 'eval_dataset and eval_fraction contradict each other', {
+      where: 'eval_fraction', remedy: 'Give one of them.',
+    });
   }
   for (const path of [settings.dataset, settings.eval_dataset]) if (path !== undefined) datasetKind(path);
 
@@ -85,15 +95,15 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedData
   const statistics: DataStatistics = drawn === undefined ? summary.counts : {
     ...summary.counts, documents: train.documents, tokens: sum(train.lengths), trainedTokens: sum(train.trainedCounts),
   };
+  const noticeSettings = { longestTokens, chatTemplate: settings.chat_template };
   return {
     train, evaluation, maxLength, maxLengthReason, statistics, modelDirectory,
+    bucketLengths: bucketLengths(separate === undefined ? all.lengths : joined(all.lengths, separate.lengths), maxLength),
     example: summary.examples[drawn?.firstTrained ?? 0] ?? summary.examples[0] ?? [],
     endOfTurnIds: summary.endOfTurnIds.length > 0 ? summary.endOfTurnIds : summary.eosId === null ? [] : [summary.eosId],
     notices: [
-      ...dataNotices(settings.dataset, summary, { longestTokens, overlong: settings.overlong, chatTemplate: settings.chat_template }),
-      ...(separate === undefined || settings.eval_dataset === undefined ? [] : dataNotices(settings.eval_dataset, separate.summary as TokenFileSummary, {
-        longestTokens, overlong: settings.overlong, chatTemplate: settings.chat_template,
-      })),
+      ...dataNotices(settings.dataset, summary, noticeSettings),
+      ...(separate === undefined ? [] : dataNotices(settings.eval_dataset ?? '', separate.summary as TokenFileSummary, noticeSettings)),
       ...(drawn === undefined ? [] : [drawn.notice]),
     ],
     chatTemplate: summary.chatTemplate ?? undefined,
@@ -103,18 +113,25 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedData
 function longestAllowed(settings: Settings, modelMaxLength: number): number {
   const asked = settings.max_length;
   if (asked === undefined) return Math.min(DEFAULT_MAX_LENGTH, modelMaxLength);
-  if (!Number.isInteger(asked) || asked < 2) throw new FulltuneError('E_CONFIG', `max_length is ${asked}; it is a whole number from 2 on`, { where: 'max_length' });
+  if (!Number.isInteger(asked) || asked < 2) {
+    throw new FulltuneError('E_CONFIG', `max_length is ${asked}; it is a whole number from 2 on`, { where: 'max_length' });
+  }
   if (asked > modelMaxLength) {
-    throw new FulltuneError('E_CONFIG', `max_length ${asked} is more than the model's ${modelMaxLength} positions`, { where: 'max_length', remedy: `Use at most --max-length ${modelMaxLength}.` });
+    throw new FulltuneError('E_CONFIG', `max_length ${asked} is more than the model's ${modelMaxLength} positions`, {
+      where: 'max_length', remedy: `Use at most --max-length ${modelMaxLength}.`,
+    });
   }
   return asked;
 }
 
-function rowLength(asked: number | undefined, limit: number, longest: number, modelMaxLength: number): Pick<PreparedData, 'maxLength' | 'maxLengthReason'> {
+function rowLength(
+  asked: number | undefined, limit: number, longest: number, modelMaxLength: number,
+): Pick<PreparedData, 'maxLength' | 'maxLengthReason'> {
   if (asked !== undefined) return { maxLength: asked, maxLengthReason: 'as set' };
   const rounded = alignUp(longest, 64);
   if (rounded < limit) return { maxLength: rounded, maxLengthReason: `the longest document has ${longest} tokens` };
-  return { maxLength: limit, maxLengthReason: limit === modelMaxLength ? `the model has ${limit} positions` : `the default, the longest document has ${longest} tokens or more` };
+  const reason = limit === modelMaxLength ? `the model has ${limit} positions` : `the default, the longest document has ${longest} tokens or more`;
+  return { maxLength: limit, maxLengthReason: reason };
 }
 
 async function tokenFile(datasetPath: string, longestTokens: number, options: PrepareOptions): Promise<TokenFile> {
@@ -150,6 +167,7 @@ function openCached(path: string): TokenFile | undefined {
 function checked(file: TokenFile, datasetPath: string): TokenFile {
   if (file.documents > 0) return file;
   file.close();
+  rmSync(file.path, { force: true });
   const { counts } = file.summary as TokenFileSummary;
   if (counts.rows === 0) throw new FulltuneError('E_DATA', 'the dataset is empty: it has no row', { where: datasetPath });
   throw new FulltuneError('E_DATA', `no token of any of the ${counts.rows} rows would be learned`, {
@@ -162,7 +180,7 @@ function cacheKey(job: Omit<TokeniseJob, 'tokenFilePath'>, datasetDigest: string
   const hash = createHash('sha256');
   const { datasetPath, modelDirectory, chatTemplate, ...rest } = job;
   hash.update(JSON.stringify([TOKEN_FILE_VERSION, RULES_VERSION, datasetKind(datasetPath), datasetDigest, rest]));
-  for (const name of ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja', 'config.json', 'generation_config.json']) {
+  for (const name of TOKENIZER_FILES) {
     const path = join(modelDirectory, name);
     hash.update(`\n${name}\n`);
     if (existsSync(path)) hash.update(readFileSync(path));
@@ -184,6 +202,13 @@ async function digestOfFile(path: string, signal: AbortSignal | undefined): Prom
 
 function longestOf(file: TokenFile): number {
   return file.lengths.reduce((longest, length) => Math.max(longest, length), 0);
+}
+
+function joined(a: Uint32Array, b: Uint32Array): Uint32Array {
+  const both = new Uint32Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
 }
 
 function sum(words: Uint32Array): number {

@@ -25,7 +25,9 @@ export const LARGEST_WHOLE_BYTES = 512 * MIB;
 export function datasetKind(path: string): DatasetKind {
   if (!existsSync(path)) throw new FulltuneError('E_DATA', `there is no dataset '${path}'`, { where: path });
   const stats = statSync(path);
-  if (!stats.isFile()) throw new FulltuneError('E_DATA', 'a dataset is a file, not a folder', { where: path, remedy: 'Give a .jsonl, .json or .txt file.' });
+  if (!stats.isFile()) {
+    throw new FulltuneError('E_DATA', 'a dataset is a file, not a folder', { where: path, remedy: 'Give a .jsonl, .json or .txt file.' });
+  }
   if (stats.size === 0) throw new FulltuneError('E_DATA', 'the dataset is empty', { where: path });
   switch (extname(path).toLowerCase()) {
     case '.jsonl':
@@ -36,7 +38,9 @@ export function datasetKind(path: string): DatasetKind {
     case '.txt':
       return 'txt';
     default:
-      throw new FulltuneError('E_DATA', `'${extname(path)}' is not a kind of dataset that can be read`, { where: path, remedy: 'Give a .jsonl, .json or .txt file.' });
+      throw new FulltuneError('E_DATA', `'${extname(path)}' is not a kind of dataset that can be read`, {
+        where: path, remedy: 'Give a .jsonl, .json or .txt file.',
+      });
   }
 }
 
@@ -52,7 +56,9 @@ export interface ByteSlice {
 }
 
 /** `eosToken` on a line of its own separates documents of a .txt file, as `<|endoftext|>` does. Errors: E_DATA naming file and line. */
-export function readRows(path: string, options: { readonly eosToken?: string | undefined; readonly slice?: ByteSlice | undefined } = {}): Generator<Row> {
+export function readRows(
+  path: string, options: { readonly eosToken?: string | undefined; readonly slice?: ByteSlice | undefined } = {},
+): Generator<Row> {
   const kind = datasetKind(path);
   switch (kind) {
     case 'jsonl':
@@ -74,7 +80,9 @@ function* readJsonLines(path: string, slice: ByteSlice | undefined): Generator<R
     try {
       value = JSON.parse(text);
     } catch (cause) {
-      throw new FulltuneError('E_DATA', `this line is not JSON: ${messageOf(cause)}`, { where, remedy: 'A .jsonl file has one JSON object per line.', cause });
+      throw new FulltuneError('E_DATA', `this line is not JSON: ${messageOf(cause)}`, {
+        where, remedy: 'A .jsonl file has one JSON object per line.', cause,
+      });
     }
     yield { value, where, bytesRead };
   }
@@ -83,7 +91,8 @@ function* readJsonLines(path: string, slice: ByteSlice | undefined): Generator<R
 function* readJsonArray(path: string): Generator<Row> {
   const { size } = statSync(path);
   if (size > LARGEST_WHOLE_BYTES) {
-    throw new FulltuneError('E_DATA', `a JSON array is read whole, and this one has ${formatBytes(size)}; the limit is ${formatBytes(LARGEST_WHOLE_BYTES)}`, {
+    const sizes = `this one has ${formatBytes(size)}; the limit is ${formatBytes(LARGEST_WHOLE_BYTES)}`;
+    throw new FulltuneError('E_DATA', `a JSON array is read whole, and ${sizes}`, {
       where: path, remedy: `Write it as JSON lines, which stream: jq -c '.[]' ${path} > data.jsonl`,
     });
   }
@@ -92,7 +101,9 @@ function* readJsonArray(path: string): Generator<Row> {
     parsed = JSON.parse(decodeUtf8(readFileSync(path), path));
   } catch (cause) {
     if (cause instanceof FulltuneError) throw cause;
-    throw new FulltuneError('E_DATA', `not valid JSON: ${messageOf(cause)}`, { where: path, remedy: 'A file of JSON lines must end in .jsonl.', cause });
+    throw new FulltuneError('E_DATA', `not valid JSON: ${messageOf(cause)}`, {
+      where: path, remedy: 'A file of JSON lines must end in .jsonl.', cause,
+    });
   }
   const rows: unknown = typeof parsed === 'object' && parsed !== null && 'data' in parsed ? parsed.data : parsed;
   if (!Array.isArray(rows)) {

@@ -72,7 +72,9 @@ const EXAMPLE_TOKENS = 1500;
 const PROGRESS_MS = 100;
 
 /** Errors: E_DATA and E_TEMPLATE naming file and line. The token file exists afterwards, complete, or not at all. */
-export async function tokeniseDataset(job: TokeniseJob, options: { readonly onProgress?: (progress: TokeniseProgress) => void; readonly signal?: AbortSignal } = {}): Promise<void> {
+export async function tokeniseDataset(
+  job: TokeniseJob, options: { readonly onProgress?: (progress: TokeniseProgress) => void; readonly signal?: AbortSignal } = {},
+): Promise<void> {
   const tokenizer = openTokenizer(job.modelDirectory);
   const templateText = job.chatTemplate === null ? tokenizer.chatTemplate : chosenTemplate(job.chatTemplate, tokenizer);
   const template = templateText === undefined ? undefined : openChatTemplate(templateText, tokenizer.specialTokens);

@@ -82,7 +82,8 @@ function join(parts: readonly TokeniseJob[], path: string): void {
     const summaries = files.map((file) => file.summary as TokenFileSummary);
     const layouts = [...new Set(summaries.map((summary) => summary.layout).filter((layout) => layout !== null))];
     if (layouts.length > 1) {
-      throw new FulltuneError('E_DATA', `the rows of this file have different columns: some those of '${layouts.join("', some those of '")}'`, { where: parts[0]?.datasetPath ?? path });
+      const found = layouts.map((layout) => `some those of '${layout}'`).join(', ');
+      throw new FulltuneError('E_DATA', `the rows of this file have different columns: ${found}`, { where: parts[0]?.datasetPath ?? path });
     }
     for (const file of files) writer.append(file);
     const first = summaries[0];
@@ -111,7 +112,7 @@ function addCounts(a: DatasetCounts, b: DatasetCounts): DatasetCounts {
   };
 }
 
-async function runOne(job: TokeniseJob, { inProcess, signal }: TokeniseOptions, onProgress: ((progress: TokeniseProgress) => void) | undefined): Promise<void> {
+async function runOne(job: TokeniseJob, { inProcess, signal }: TokeniseOptions, onProgress: TokeniseOptions['onProgress']): Promise<void> {
   signal?.throwIfAborted();
   if (inProcess) {
     await tokeniseDataset(job, { ...(onProgress === undefined ? {} : { onProgress }), ...(signal === undefined ? {} : { signal }) });

@@ -4,8 +4,9 @@ import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
-  bytesOf, checksum, CONTINUES, recordBytes, TOKEN_FILE_HEADER_BYTES, TOKEN_FILE_MAGIC, TOKEN_FILE_VERSION, TokenFile,
+  bytesOf, checksum, CONTINUES, recordBytes, TOKEN_FILE_HEADER_BYTES, TOKEN_FILE_MAGIC, TOKEN_FILE_VERSION,
 } from './token-file.ts';
+import type { TokenFile } from './token-file.ts';
 
 export class TokenFileWriter {
   private readonly path: string;

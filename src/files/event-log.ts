@@ -11,7 +11,7 @@ import { fileError, systemCode } from './fs-errors.ts';
 
 export const EVENTS_FILE = 'events.jsonl';
 
-const KINDS = { start: true, step: true, eval: true, checkpoint: true, warning: true, end: true } satisfies Record<RunEvent['kind'], true>;
+const KINDS = { progress: true, start: true, step: true, eval: true, checkpoint: true, warning: true, end: true } satisfies Record<RunEvent['kind'], true>;
 
 /** Adds a line; what tells of something on disk (checkpoint, end) is synced. Throws E_DISK, E_FILE. */
 export function appendEvent(directory: string, event: RunEvent): void {
@@ -71,6 +71,7 @@ function stepOf(event: RunEvent): number {
       return event.step;
     case 'start':
       return event.startStep;
+    case 'progress':
     case 'warning':
       return 0;
     default:

@@ -56,6 +56,10 @@ const shape = {
 
   logging_steps: count(1_000_000_000).describe('Report every so many steps.').exactOptional(),
   eval_steps: count(1_000_000_000).describe('Evaluate every so many steps. Default: each epoch and at the end.').exactOptional(),
+  load_best_model_at_end: flag()
+    .describe('Keep the checkpoint with the lowest evaluation loss, and finish with its weights.').exactOptional(),
+  early_stopping_patience: count(1_000_000)
+    .describe('Stop after so many evaluations in a row without a lower loss. Default: never.').exactOptional(),
   save_steps: count(1_000_000_000).describe('Write a checkpoint every so many steps. Default: each epoch and at the end.').exactOptional(),
   save_total_limit: count(1_000_000).describe('Checkpoints kept, the newest.').exactOptional(),
   save_dtype: z.enum(['source', 'float32', 'bfloat16', 'float16'])
@@ -136,7 +140,7 @@ const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
   bf16: '', fp16: '', tf32: '', gradient_checkpointing: '', gradient_checkpointing_kwargs: '', memory: '', allow: '', report_to: '',
   resume_from_checkpoint: 'To go on with a run: fulltune resume RUN, with --resume-from-checkpoint for an older checkpoint.',
   per_device_eval_batch_size: 'Evaluation uses the rows of a micro-batch.',
-  load_best_model_at_end: '', metric_for_best_model: '', greater_is_better: '', early_stopping_patience: '', early_stopping_threshold: '',
+  metric_for_best_model: 'The best model is the one with the lowest evaluation loss.', greater_is_better: '', early_stopping_threshold: '',
   eval_strategy: 'Use eval_steps, or leave it out: each epoch and at the end.', evaluation_strategy: 'Use eval_steps.',
   save_strategy: 'Use save_steps, or leave it out: each epoch and at the end.', logging_strategy: 'Use logging_steps.',
   logging_dir: 'events.jsonl in the run directory holds everything that is logged.', run_name: 'Use output_dir.',

@@ -18,6 +18,15 @@ export interface Choice {
   readonly reason: string;
 }
 
+/** Before the run: how far the data are read. Not stored. */
+export interface ProgressEvent {
+  readonly kind: 'progress';
+  readonly what: 'tokenising';
+  readonly dataset: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
 export interface StartEvent {
   readonly kind: 'start';
   readonly runDirectory: string;
@@ -32,6 +41,8 @@ export interface StartEvent {
   readonly device: string;
   readonly memory: MemorySummary;
   readonly choices: readonly Choice[];
+  /** What each technique does in this plan. */
+  readonly techniques: readonly string[];
   readonly notices: readonly string[];
   /** One training row as text pieces, to be shown with trained tokens marked. */
   readonly example: readonly { readonly text: string; readonly trained: boolean }[];
@@ -89,4 +100,4 @@ export interface EndEvent {
   readonly seconds: number;
 }
 
-export type RunEvent = StartEvent | StepEvent | EvalEvent | CheckpointEvent | WarningEvent | EndEvent;
+export type RunEvent = ProgressEvent | StartEvent | StepEvent | EvalEvent | CheckpointEvent | WarningEvent | EndEvent;

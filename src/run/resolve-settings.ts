@@ -25,6 +25,7 @@ export const SETTINGS_DEFAULTS: Defaults = {
   max_grad_norm: 1,
   num_train_epochs: 3,
   logging_steps: 1,
+  load_best_model_at_end: false,
   save_total_limit: 2,
   save_dtype: 'source',
   seed: 42,
@@ -111,6 +112,12 @@ function refuseContradictions(config: RunConfig, optim: 'adamw' | 'sgd'): void {
   }
   if (config.eval_steps !== undefined && evalData === undefined && fraction === 0) {
     throw contradiction(`eval_steps is ${config.eval_steps}, but there is nothing to evaluate on`, ['eval_steps'], 'Set eval_dataset or eval_fraction.');
+  }
+  const evaluates = evalData !== undefined || fraction > 0;
+  for (const key of ['load_best_model_at_end', 'early_stopping_patience'] as const) {
+    if (!evaluates && config[key] !== undefined && config[key] !== false) {
+      throw contradiction(`${key} is ${config[key]}, but there is nothing to evaluate on`, [key], 'Set eval_dataset or eval_fraction.');
+    }
   }
   const foreign = optim === 'sgd' ? (['adam_beta1', 'adam_beta2', 'adam_epsilon'] as const) : (['sgd_momentum'] as const);
   for (const key of foreign) {

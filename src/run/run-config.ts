@@ -71,6 +71,10 @@ export interface RunConfig {
   readonly logging_steps?: number;
   /** Evaluate every so many steps. Default: each epoch and at the end. */
   readonly eval_steps?: number;
+  /** Keep the checkpoint with the lowest evaluation loss, and finish with its weights. Default false. */
+  readonly load_best_model_at_end?: boolean;
+  /** Stop after so many evaluations in a row without a lower loss. Default: never. */
+  readonly early_stopping_patience?: number;
   /** Write a checkpoint every so many steps. Default: each epoch and at the end. */
   readonly save_steps?: number;
   /** Checkpoints kept, the newest. Default 2. */
@@ -105,6 +109,7 @@ export interface Settings extends RunConfig {
   readonly max_grad_norm: number;
   readonly num_train_epochs: number;
   readonly logging_steps: number;
+  readonly load_best_model_at_end: boolean;
   readonly save_total_limit: number;
   readonly save_dtype: SaveDType;
   readonly seed: number;

@@ -95,6 +95,7 @@ export class Model implements AsyncDisposable {
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     const decoder = this.tokenizer.decodeStream();
+    decoder.push(ids.at(-1)!); // the answer continues the prompt: its first word keeps the space before it
     for await (const id of tokens) {
       const text = decoder.push(id);
       if (text !== '') yield text;

@@ -13,7 +13,7 @@ import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { checkLength, type ModelConfig } from '../models/model-config.ts';
 import { compilePlan, type ChoosePlan, type PlannedRun } from '../compile/planned-run.ts';
-import type { Choice } from '../run/events.ts';
+import type { Choice, ProgressEvent } from '../run/events.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
@@ -42,6 +42,7 @@ export interface PrepareOptions {
   /** The plan to follow, or who makes one. */
   readonly plan: TrainingPlan | ChoosePlan;
   readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: ProgressEvent) => void;
 }
 
 export async function prepareRun(config: RunConfig, options: PrepareOptions): Promise<PreparedRun> {
@@ -55,6 +56,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     modelMaxLength: model.config.maxPositions,
     workDirectory: options.workDirectory,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
+    onProgress: ({ dataset, bytesRead, totalBytes }) => options.onProgress?.({ kind: 'progress', what: 'tokenising', dataset: basename(dataset), doneBytes: bytesRead, totalBytes }),
   });
   const remarks = checkLength(model.config, data.maxLength);
   const device = createDevice(settings);

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import type { Cursor } from '../data/batches.ts';
-import { finishModel, rotateCheckpoints, writeCheckpoint } from '../files/checkpoint.ts';
+import { finishModel, namedCheckpoint, rotateCheckpoints, writeCheckpoint } from '../files/checkpoint.ts';
 import { checkDiskSpace } from '../files/disk.ts';
 import { copyModelFiles } from '../files/model-files.ts';
 import { readJson, writeJson } from '../files/json.ts';
@@ -17,6 +17,8 @@ import { byteCount, elementCount } from '../graph/shape.ts';
 import type { CheckpointEvent, StepEvent } from '../run/events.ts';
 import type { SaveDType } from '../run/run-config.ts';
 import type { StorageClass } from '../run/storage-class.ts';
+import { NO_EVALUATION, type BestState } from './best-model.ts';
+import type { ScheduleState } from './learning-rate.ts';
 import type { FileParameter } from './model-directory.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { TrainingState } from './training-state.ts';
@@ -24,10 +26,15 @@ import { floatDType, readOptimizerState, readWeights, writeOptimizerState, write
 
 type LogEntry = Readonly<Record<string, number>>;
 
+/** Keys as in transformers where it has them. */
 interface TrainerState {
   readonly version: 1;
   readonly global_step: number;
   readonly epoch: number;
+  readonly best_metric: number | null;
+  readonly best_global_step: number | null;
+  readonly evaluations_without_improvement: number;
+  readonly schedule: ScheduleState;
   readonly cursor: Cursor;
   readonly log_history: readonly LogEntry[];
 }
@@ -35,6 +42,16 @@ interface TrainerState {
 export interface StartingPoint {
   readonly step: number;
   readonly cursor: Cursor | undefined;
+  readonly schedule: ScheduleState | undefined;
+  readonly evaluations: BestState;
+}
+
+/** What a checkpoint holds besides weights and optimizer state. */
+export interface RunPosition {
+  readonly step: number;
+  readonly cursor: Cursor;
+  readonly schedule: ScheduleState;
+  readonly evaluations: BestState;
 }
 
 const DTYPE_NAMES: Readonly<Record<FloatDType, Exclude<SaveDType, 'source'>>> = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' };
@@ -66,7 +83,7 @@ export class RunFiles {
     const { model } = this.prepared;
     if (this.checkpoint === undefined) {
       await readWeights(state, model.path, model.parameters);
-      return { step: 0, cursor: undefined };
+      return { step: 0, cursor: undefined, schedule: undefined, evaluations: NO_EVALUATION };
     }
     const saved = readTrainerState(this.checkpoint);
     await readWeights(state, this.checkpoint, model.parameters);
@@ -74,7 +91,11 @@ export class RunFiles {
     this.log = [...saved.log_history];
     this.epoch = saved.epoch;
     this.savedStep = saved.global_step;
-    return { step: saved.global_step, cursor: saved.cursor };
+    const { best_metric: loss, best_global_step: step, evaluations_without_improvement: without } = saved;
+    return {
+      step: saved.global_step, cursor: saved.cursor, schedule: saved.schedule,
+      evaluations: { best: loss === null || step === null ? undefined : { step, loss }, without },
+    };
   }
 
   /** Notes a step for `log_history`. */
@@ -83,10 +104,20 @@ export class RunFiles {
     this.log.push({ step, epoch, loss, grad_norm: gradientNorm, learning_rate: learningRate });
   }
 
-  async saveCheckpoint(state: TrainingState, { step, cursor }: { readonly step: number; readonly cursor: Cursor }): Promise<CheckpointEvent> {
+  /** Takes the weights of an earlier checkpoint of this run, for the finished model. */
+  async restoreWeights(state: TrainingState, step: number): Promise<void> {
+    const { path } = await namedCheckpoint(this.directory, `checkpoint-${step}`);
+    await readWeights(state, path, this.prepared.model.parameters);
+  }
+
+  async saveCheckpoint(state: TrainingState, { step, cursor, schedule, evaluations }: RunPosition): Promise<CheckpointEvent> {
     const started = performance.now();
     const { settings, model } = this.prepared;
-    const trainerState: TrainerState = { version: 1, global_step: step, epoch: this.epoch, cursor, log_history: this.log };
+    const { best, without } = evaluations;
+    const trainerState: TrainerState = {
+      version: 1, global_step: step, epoch: this.epoch, best_metric: best?.loss ?? null, best_global_step: best?.step ?? null,
+      evaluations_without_improvement: without, schedule, cursor, log_history: this.log,
+    };
     const { path, bytes } = await writeCheckpoint(this.directory, step, async (folder) => {
       await copyModelFiles(model.path, folder);
       this.writeModelJson(folder, () => 'f32');
@@ -96,7 +127,8 @@ export class RunFiles {
       return Object.fromEntries([...weights, optimizer].map((file) => [basename(file.path), file.sha256]));
     });
     this.savedStep = step;
-    await rotateCheckpoints(this.directory, settings.save_total_limit);
+    const protect = settings.load_best_model_at_end && best !== undefined ? [best.step] : [];
+    await rotateCheckpoints(this.directory, settings.save_total_limit, { protect });
     return { kind: 'checkpoint', step, path, bytes, saveMs: performance.now() - started };
   }
 
@@ -139,8 +171,8 @@ export function checkRunDisk(folder: string, prepared: PreparedRun): void {
   const bytesOf = (storage: StorageClass): number => blocks.filter(({ value }) => value.storage === storage).reduce((sum, { value }) => sum + byteCount(value), 0);
   const checkpoint = bytesOf('parameter') + bytesOf('optimizer-state');
   const finished = model.parameters.reduce((sum, parameter) => sum + elementCount(parameter.shape) * dtypeBytes(savedDType(parameter, prepared)), 0);
-  // One more than is kept: the oldest goes only after the newest is complete.
-  const count = settings.save_total_limit + 1;
+  // One more than is kept, for the oldest goes only after the newest is complete; and the best one.
+  const count = settings.save_total_limit + (settings.load_best_model_at_end ? 2 : 1);
   checkDiskSpace(folder, count * checkpoint + finished, `${count} checkpoints of ${formatBytes(checkpoint)} and the finished model of ${formatBytes(finished)}`);
 }
 

@@ -1,9 +1,13 @@
-/** One update: its micro-batches through the compiled programs, then loss and gradient norm read back. */
+/**
+ * One update: its micro-batches through the compiled programs, loss and gradient norm read back, and only if both are finite the
+ * parameters changed.
+ */
 
 import type { CompiledRun } from '../compile/compile.ts';
+import type { CommittedProgram } from '../compile/lower.ts';
 import type { MicroBatch, UpdateBatch } from '../data/batches.ts';
 import type { Program } from '../devices/program.ts';
-import type { TrainingState } from './training-state.ts';
+import type { InputValue, TrainingState } from './training-state.ts';
 
 export interface UpdateScalars {
   readonly learningRate: number;
@@ -11,23 +15,40 @@ export interface UpdateScalars {
   readonly step: number;
 }
 
-export interface UpdateResult {
-  /** Mean per trained token, nats. */
-  readonly loss: number;
-  readonly gradientNorm: number;
+/** A program as it was run, with its inputs: enough to run it again. */
+export interface Submission {
+  readonly program: Program;
+  readonly inputs: Readonly<Record<string, InputValue>>;
 }
 
-/** Runs the update; undefined when `signal` stopped it before anything was changed. */
-export async function runUpdate(state: TrainingState, run: CompiledRun, update: UpdateBatch, scalars: UpdateScalars, signal: AbortSignal): Promise<UpdateResult | undefined> {
+export type UpdateResult =
+  /** Parameters and state are changed. `loss` is the mean per trained token, nats; `gradientNorm` is before clipping. */
+  | { readonly kind: 'done'; readonly loss: number; readonly gradientNorm: number }
+  /** Nothing is changed: the signal came first. */
+  | { readonly kind: 'stopped' }
+  /** Nothing is changed: loss or gradients are infinite or NaN. */
+  | { readonly kind: 'not-finite'; readonly loss: number; readonly gradientNorm: number; readonly submissions: readonly Submission[] };
+
+export async function runUpdate(state: TrainingState, run: CompiledRun, update: UpdateBatch, scalars: UpdateScalars, signal: AbortSignal): Promise<UpdateResult> {
   const lossWeight = update.trainedTokens === 0 ? 0 : 1 / update.trainedTokens;
+  const submissions: Submission[] = [];
   let loss = 0;
 
   const submit = async (program: Program, batch: MicroBatch | undefined): Promise<boolean> => {
-    state.setInputs(program, { ...(batch === undefined ? {} : batchInputs(batch)), lossWeight, ...scalars });
+    const inputs = { ...(batch === undefined ? {} : batchInputs(batch)), lossWeight, ...scalars };
+    submissions.push({ program, inputs });
+    state.setInputs(program, inputs);
     const { completed } = await state.program(program).run({ signal });
     // Row losses are added in row order, in f64: the same sum however the rows were cut into micro-batches.
     if (completed && program.outputs['loss'] !== undefined) for (const row of state.output(program, 'loss')) loss += row;
     return completed;
+  };
+  const finish = async ({ compute, commit }: CommittedProgram, batch: MicroBatch | undefined): Promise<UpdateResult> => {
+    if (!(await submit(compute, batch))) return { kind: 'stopped' };
+    const gradientNorm = state.output(compute, 'gradientNorm')[0]!;
+    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) return { kind: 'not-finite', loss, gradientNorm, submissions };
+    await state.program(commit).run();
+    return { kind: 'done', loss, gradientNorm };
   };
 
   const { steps } = run;
@@ -37,17 +58,15 @@ export async function runUpdate(state: TrainingState, run: CompiledRun, update: 
     case 'fused': {
       const [batch, ...others] = update.microBatches;
       if (batch === undefined || others.length > 0) throw new RangeError(`a fused step takes one micro-batch, not ${update.microBatches.length}`);
-      if (!(await submit(steps.step, batch))) return undefined;
-      return { loss, gradientNorm: state.output(steps.step, 'gradientNorm')[0]! };
+      return finish(steps.step, batch);
     }
     case 'accumulating': {
       for (const [index, batch] of update.microBatches.entries()) {
         const programs = steps.micro.get(batch.rowLength);
         if (programs === undefined) throw new RangeError(`no program was compiled for rows of ${batch.rowLength} tokens`);
-        if (!(await submit(index === 0 ? programs.first : programs.next, batch))) return undefined;
+        if (!(await submit(index === 0 ? programs.first : programs.next, batch))) return { kind: 'stopped' };
       }
-      if (!(await submit(steps.update, undefined))) return undefined;
-      return { loss, gradientNorm: state.output(steps.update, 'gradientNorm')[0]! };
+      return finish(steps.update, undefined);
     }
     default:
       return steps satisfies never;

@@ -29,11 +29,17 @@ describe('warmupSteps', () => {
 
 describe('isDue', () => {
   it('is every interval, or each epoch, and always at the end', () => {
-    const at = (step: number, endsEpoch = false) => ({ step, totalSteps: 25, endsEpoch });
+    const at = (step: number, endsEpoch = false) => ({ step, totalSteps: 25, endsEpoch, updatesInEpoch: 7 });
     expect([4, 5, 10, 25].map((step) => isDue(5, at(step)))).toEqual([false, true, true, true]);
     expect(isDue(5, at(7, true))).toBe(false);
     expect(isDue(undefined, at(7, true))).toBe(true);
     expect(isDue(undefined, at(8))).toBe(false);
     expect(isDue(undefined, at(25))).toBe(true);
+  });
+  it('skips some of many short epochs', () => {
+    const due = Array.from({ length: 100 }, (_, i) => i + 1).filter((step) => isDue(undefined, { step, totalSteps: 100, endsEpoch: true, updatesInEpoch: 1 }));
+    expect(due).toEqual(Array.from({ length: 20 }, (_, i) => (i + 1) * 5));
+    const epochsOfThree = Array.from({ length: 33 }, (_, i) => (i + 1) * 3).filter((step) => isDue(undefined, { step, totalSteps: 99, endsEpoch: true, updatesInEpoch: 3 }));
+    expect(epochsOfThree.length).toBe(20);
   });
 });

@@ -33,9 +33,19 @@ export interface StepPosition {
   readonly step: number;
   readonly totalSteps: number;
   readonly endsEpoch: boolean;
+  /** Of the epoch that this step belongs to. */
+  readonly updatesInEpoch: number;
 }
 
-/** Every `interval` steps; without an interval, at each epoch's end; in any case at the end of the run. */
-export function isDue(interval: number | undefined, { step, totalSteps, endsEpoch }: StepPosition): boolean {
-  return step === totalSteps || (interval === undefined ? endsEpoch : step % interval === 0);
+/** Short epochs are not all worth an evaluation and a checkpoint: this many in a run at most, besides the last. */
+const MOST_EPOCH_ENDS = 20;
+
+/**
+ * Every `interval` steps; without an interval, at each epoch's end, but at most 20 times in a run of many short epochs; in any case at the
+ * end of the run.
+ */
+export function isDue(interval: number | undefined, { step, totalSteps, endsEpoch, updatesInEpoch }: StepPosition): boolean {
+  if (step === totalSteps) return true;
+  if (interval !== undefined) return step % interval === 0;
+  return endsEpoch && step % Math.ceil(totalSteps / MOST_EPOCH_ENDS) < updatesInEpoch;
 }

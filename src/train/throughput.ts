@@ -1,7 +1,9 @@
 /** Speed of a run: tokens per second, model FLOPs utilisation and time left. The first steps are left out of the estimate. */
 
-import { opOf } from '../ops/index.ts';
+import type { CompiledRun } from '../compile/compile.ts';
 import type { Program } from '../devices/program.ts';
+import { opOf } from '../ops/index.ts';
+import type { TrainingPlan } from '../run/training-plan.ts';
 
 const WARMUP_STEPS = 2;
 const WINDOW = 20;
@@ -10,12 +12,28 @@ const WINDOW = 20;
  * Model FLOPs per token of a [B,T] micro-step: products and attention of forward and backward, once each (6N and causal attention).
  * Recomputed work would not count.
  */
-export function modelFlopsPerToken(program: Program, tokens: number): number {
+function modelFlopsPerToken(program: Program, tokens: number): number {
   const total = program.instructions.reduce((sum, { op, inputs, outputs, attrs, phase }) => {
     const rule = opOf(op);
     return phase === 'update' || rule.bound === 'memory' ? sum : sum + rule.flops(inputs, outputs, attrs);
   }, 0);
   return total / tokens;
+}
+
+/** Model FLOPs per token at the longest row length. */
+export function trainingFlopsPerToken({ steps }: CompiledRun, plan: TrainingPlan): number {
+  const length = plan.packing.rowLengths.at(-1)!;
+  const tokens = plan.batch.microBatchSize * length;
+  switch (steps.kind) {
+    case 'none':
+      return 0;
+    case 'fused':
+      return modelFlopsPerToken(steps.step.compute, tokens);
+    case 'accumulating':
+      return modelFlopsPerToken(steps.micro.get(length)!.next, tokens);
+    default:
+      return steps satisfies never;
+  }
 }
 
 export class Throughput {

@@ -6,13 +6,16 @@
 import { FulltuneError } from '../base/errors.ts';
 import { BatchSource, evaluationBatches } from '../data/batches.ts';
 import type { RunEvent, StepEvent } from '../run/events.ts';
+import { afterEvaluation, shouldStopEarly } from './best-model.ts';
 import { evaluateBatches } from './evaluate.ts';
-import { learningRateAt, type ScheduleOptions } from './learning-rate.ts';
-import { explainPlan, type PreparedRun } from './prepare-run.ts';
+import { findNonFinite } from './find-non-finite.ts';
+import { continueSchedule, learningRateAt, newSchedule, schedulePosition } from './learning-rate.ts';
+import type { PreparedRun } from './prepare-run.ts';
 import type { RunFiles } from './run-files.ts';
-import { runUpdate } from './run-update.ts';
+import { runUpdate, type UpdateResult } from './run-update.ts';
 import { isDue, runLength, warmupSteps } from './schedule.ts';
-import { modelFlopsPerToken, Throughput } from './throughput.ts';
+import { startEvent } from './start-event.ts';
+import { Throughput, trainingFlopsPerToken } from './throughput.ts';
 import { TrainingState } from './training-state.ts';
 
 export interface RunResult {
@@ -22,7 +25,10 @@ export interface RunResult {
   readonly modelPath: string | null;
   readonly step: number;
   readonly lastLoss: number | null;
+  /** Of the last evaluation. */
   readonly evalLoss: number | null;
+  /** The step with the lowest evaluation loss. */
+  readonly bestStep: number | null;
   readonly plannedBytes: number;
   readonly peakResidentBytes: number;
   readonly seconds: number;
@@ -46,35 +52,47 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
   const state = await TrainingState.create(device, compiled.memory, compiled.constants);
   try {
     const batches = new BatchSource({ file: data.train, ...plan.packing, ...plan.batch, seed: settings.seed, shuffle: settings.shuffle });
+    const updatesInEpoch = (epoch: number): number => Math.ceil(batches.rowsInEpoch(epoch) / plan.batch.rowsPerUpdate);
     const start = await files.restore(state);
     if (start.cursor !== undefined) batches.seek(start.cursor);
-    const { totalSteps } = runLength(settings, (epoch) => Math.ceil(batches.rowsInEpoch(epoch) / plan.batch.rowsPerUpdate));
-    if (start.step >= totalSteps && files.finished) throw finishedAlready(files.directory, start.step);
-    const schedule: ScheduleOptions = {
-      schedule: settings.lr_scheduler_type, learningRate: settings.learning_rate, warmupSteps: warmupSteps(settings, totalSteps), totalSteps,
+    const { totalSteps } = runLength(settings, updatesInEpoch);
+    if (start.step >= totalSteps) requireStepsLeft(start.step, totalSteps, files);
+    const { state: schedule, notice } = continueSchedule(start.schedule ?? newSchedule(totalSteps), start.step, totalSteps);
+    const curve = {
+      schedule: settings.lr_scheduler_type, learningRate: settings.learning_rate, warmupSteps: warmupSteps(settings, schedule.horizon), totalSteps: schedule.horizon,
     };
-    const flopsPerToken = trainingFlopsPerToken(prepared);
+    const flopsPerToken = trainingFlopsPerToken(compiled, plan);
     const throughput = new Throughput();
     let step = start.step;
+    let evaluations = start.evaluations;
     let lastLoss: number | null = null;
     let evalLoss: number | null = null;
     let interrupted = false;
-    control.emit(startEvent(prepared, files.directory, { totalSteps, startStep: step, rowsPerEpoch: batches.rowsInEpoch(0) }));
+    let stoppedEarly = false;
+    control.emit(startEvent(prepared, {
+      runDirectory: files.directory, totalSteps, startStep: step, rowsPerEpoch: batches.rowsInEpoch(0), notices: notice === undefined ? [] : [notice],
+    }));
+    const save = async (): Promise<string> => {
+      const event = await files.saveCheckpoint(state, { step, cursor: batches.cursor(), schedule, evaluations });
+      control.emit(event);
+      return event.path;
+    };
 
-    while (step < totalSteps && !interrupted) {
-      const cursorBefore = batches.cursor();
+    while (step < totalSteps && !interrupted && !stoppedEarly) {
+      const before = batches.cursor();
       const update = batches.next();
       const stepStarted = performance.now();
-      const learningRate = learningRateAt(step, schedule);
+      const learningRate = learningRateAt(schedulePosition(schedule, step), curve);
       const result = await runUpdate(state, compiled, update, { learningRate, step: step + 1 }, control.signal);
-      if (result === undefined) {
-        batches.seek(cursorBefore);
+      if (result.kind === 'not-finite') throw await notFinite(state, step + 1, result, files);
+      if (result.kind === 'stopped') {
+        batches.seek(before);
         interrupted = true;
         break;
       }
       step++;
-      const stepMs = performance.now() - stepStarted;
       lastLoss = result.loss;
+      const stepMs = performance.now() - stepStarted;
       const event: StepEvent = {
         kind: 'step', step, epoch: update.epoch, loss: result.loss, gradientNorm: result.gradientNorm, learningRate,
         tokens: update.tokens, trainedTokens: update.trainedTokens, stepMs,
@@ -83,102 +101,72 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
         residentBytes: process.memoryUsage.rss(),
         etaSeconds: (throughput.record(stepMs) * (totalSteps - step)) / 1000,
       };
-      requireFinite(event, files);
-      if (step % settings.logging_steps === 0 || step === totalSteps) control.emit(event);
       files.record(event);
+      if (step % settings.logging_steps === 0 || step === totalSteps) control.emit(event);
 
-      const position = { step, totalSteps, endsEpoch: update.endsEpoch };
+      const position = { step, totalSteps, endsEpoch: update.endsEpoch, updatesInEpoch: updatesInEpoch(before.epoch) };
+      let isBest = false;
       if (data.evaluation !== undefined && isDue(settings.eval_steps, position)) {
-        const result = await evaluateBatches(state, compiled.evaluate, evaluationBatches(data.evaluation, { ...plan.packing, ...plan.batch }), control.signal);
-        if (result !== undefined) {
-          evalLoss = result.loss;
-          control.emit({ kind: 'eval', step, loss: result.loss, perplexity: result.perplexity, tokens: result.tokens, evalMs: result.seconds * 1000 });
+        const evaluation = await evaluateBatches(state, compiled.evaluate, evaluationBatches(data.evaluation, { ...plan.packing, ...plan.batch }), control.signal);
+        if (evaluation !== undefined) {
+          evalLoss = evaluation.loss;
+          evaluations = afterEvaluation(evaluations, step, evaluation.loss);
+          isBest = evaluations.best?.step === step;
+          stoppedEarly = step < totalSteps && shouldStopEarly(evaluations, settings.early_stopping_patience);
+          control.emit({ kind: 'eval', step, loss: evaluation.loss, perplexity: evaluation.perplexity, tokens: evaluation.tokens, evalMs: evaluation.seconds * 1000 });
         }
       }
       interrupted = control.signal.aborted && step < totalSteps;
       const requests = control.takeCheckpointRequests();
-      if (requests.length > 0 || (isDue(settings.save_steps, position) && !interrupted)) {
-        const event = await files.saveCheckpoint(state, { step, cursor: batches.cursor() });
-        control.emit(event);
-        for (const resolve of requests) resolve(event.path);
+      const keepsBest = isBest && settings.load_best_model_at_end;
+      if (requests.length > 0 || keepsBest || stoppedEarly || interrupted || isDue(settings.save_steps, position)) {
+        const path = await save();
+        for (const resolve of requests) resolve(path);
       }
     }
+    if (interrupted && files.savedStep !== step) await save();
+    if (stoppedEarly) {
+      const { best, without } = evaluations;
+      control.emit({ kind: 'warning', message: `stopped early at step ${step}: ${without} evaluations without a loss below ${best!.loss.toPrecision(5)} of step ${best!.step}` });
+    }
 
-    if (interrupted && files.savedStep !== step) control.emit(await files.saveCheckpoint(state, { step, cursor: batches.cursor() }));
-    const modelPath = interrupted ? null : await files.saveModel(state);
+    let modelPath: string | null = null;
+    if (!interrupted) {
+      const best = settings.load_best_model_at_end ? evaluations.best?.step : undefined;
+      if (best !== undefined && best !== step) await files.restoreWeights(state, best);
+      modelPath = await files.saveModel(state);
+    }
     const result: RunResult = {
       reason: interrupted ? 'interrupted' : 'finished',
-      runDirectory: files.directory, modelPath, step, lastLoss, evalLoss,
+      runDirectory: files.directory, modelPath, step, lastLoss, evalLoss, bestStep: evaluations.best?.step ?? null,
       plannedBytes: report.forecastBytes,
       peakResidentBytes: process.resourceUsage().maxRSS * 1024,
       seconds: (performance.now() - started) / 1000,
     };
-    control.emit({
-      kind: 'end', reason: result.reason, step, modelPath,
-      plannedBytes: result.plannedBytes, peakResidentBytes: result.peakResidentBytes, seconds: result.seconds,
-    });
+    const { reason, plannedBytes, peakResidentBytes, seconds } = result;
+    control.emit({ kind: 'end', reason, step, modelPath, plannedBytes, peakResidentBytes, seconds });
     return result;
   } finally {
     state.free();
   }
 }
 
-function finishedAlready(directory: string, step: number): FulltuneError {
-  return new FulltuneError('E_RUN', `the run is finished: all ${step} steps are done and model/ is written`, {
-    where: directory, remedy: 'To train further, resume with a larger --max-steps or --num-train-epochs.',
-  });
-}
-
-/** Per token of the program that a step spends its time in. */
-function trainingFlopsPerToken({ planned }: PreparedRun): number {
-  const { compiled, plan } = planned;
-  const { steps } = compiled;
-  const length = plan.packing.rowLengths.at(-1)!;
-  const tokens = plan.batch.microBatchSize * length;
-  switch (steps.kind) {
-    case 'none':
-      return 0;
-    case 'fused':
-      return modelFlopsPerToken(steps.step, tokens);
-    case 'accumulating':
-      return modelFlopsPerToken(steps.micro.get(length)!.next, tokens);
-    default:
-      return steps satisfies never;
+/** A resumed run that has nothing left to do: its own model may still have to be written, anything else is a mistake. */
+function requireStepsLeft(step: number, totalSteps: number, files: RunFiles): void {
+  if (step > totalSteps) {
+    throw new FulltuneError('E_CONFIG', `the run has done ${step} steps already; ${totalSteps} are asked for`, { where: files.directory, remedy: `Use --max-steps ${step + 1} or more.` });
+  }
+  if (files.finished) {
+    throw new FulltuneError('E_RUN', `the run is finished: all ${step} steps are done and model/ is written`, {
+      where: files.directory, remedy: 'To train further, resume with a larger --max-steps or --num-train-epochs.',
+    });
   }
 }
 
-function requireFinite({ loss, gradientNorm, step }: StepEvent, files: RunFiles): void {
-  if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) return;
-  throw new FulltuneError('E_NUMERICS', `loss ${loss}, gradient norm ${gradientNorm} at step ${step}`, {
-    where: files.directory,
-    remedy: `Lower --learning-rate or add --warmup-steps. ${files.savedStep === undefined ? 'No checkpoint was written yet.' : `The checkpoint of step ${files.savedStep} is intact.`}`,
+async function notFinite(state: TrainingState, step: number, result: UpdateResult & { readonly kind: 'not-finite' }, files: RunFiles): Promise<FulltuneError> {
+  const source = await findNonFinite(state, result.submissions);
+  const kept = files.savedStep === undefined ? 'No checkpoint was written yet.' : `The checkpoint of step ${files.savedStep} is intact.`;
+  return new FulltuneError('E_NUMERICS', `step ${step}: the loss is ${result.loss}, the gradient norm ${result.gradientNorm}; ${source}`, {
+    where: files.directory, remedy: `Lower --learning-rate, add --warmup-steps, or look at the data of this step. ${kept}`,
   });
-}
-
-interface StartFacts {
-  readonly totalSteps: number;
-  readonly startStep: number;
-  readonly rowsPerEpoch: number;
-}
-
-function startEvent(prepared: PreparedRun, runDirectory: string, { totalSteps, startStep, rowsPerEpoch }: StartFacts): RunEvent {
-  const { model, data, planned, device, choices, notices } = prepared;
-  const { plan, report } = planned;
-  const frozen = new Set(plan.frozen);
-  const count = (names: (name: string) => boolean): number =>
-    model.parameters.filter(({ name }) => names(name)).reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
-  const { documents, tokens, trainedTokens, cut, split } = data.statistics;
-  return {
-    kind: 'start', runDirectory,
-    model: { name: model.name, type: model.config.modelType, parameters: count(() => true), trained: count((name) => !frozen.has(name)) },
-    data: { documents, tokens, trainedTokens, cut, split, rowsPerEpoch, rowLength: plan.packing.rowLengths.at(-1)! },
-    batch: plan.batch,
-    totalSteps, startStep,
-    device: device.description,
-    memory: {
-      arenaBytes: report.arenaBytes, peakLiveBytes: report.peakLiveBytes, forecastBytes: report.forecastBytes,
-      atPeak: Object.fromEntries(report.classes.map(({ storage, bytes }) => [storage, bytes])),
-    },
-    choices, notices: [...explainPlan(plan), ...notices], example: data.example,
-  };
 }

@@ -106,7 +106,7 @@ export function startTraining(config: RunConfig, choose: ChoosePlan, options: Tr
     if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
     const workDirectory = mkdtempSync(join(tmpdir(), 'fulltune-'));
     try {
-      const prepared = await prepareRun(config, { workDirectory, signal: control.signal, plan: options.plan ?? choose });
+      const prepared = await prepareRun(config, { workDirectory, signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit });
       requireFit(prepared);
       checkRunDisk(config.output_dir ?? 'runs', prepared);
       const { path, lock } = createRunDirectory(config.output_dir, { model: config.model, dataset: config.dataset });
@@ -140,7 +140,7 @@ export function resumeTraining(runDirectory: string, changes: Partial<RunConfig>
     const lock = lockRun(runDirectory);
     try {
       const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
-      const prepared = await prepareRun(config, { workDirectory: join(runDirectory, DATA_FOLDER), plan: stored.plan, signal: control.signal });
+      const prepared = await prepareRun(config, { workDirectory: join(runDirectory, DATA_FOLDER), plan: stored.plan, signal: control.signal, onProgress: control.emit });
       requireFit(prepared);
       const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
       checkRunDisk(runDirectory, prepared);

@@ -20,7 +20,7 @@ import type { RunEvent } from '../../src/run/events.ts';
 import type { RunConfig } from '../../src/run/run-config.ts';
 
 const RESULT: RunResult = {
-  reason: 'finished', runDirectory: 'runs/a b', modelPath: 'runs/a b/model', step: 2, lastLoss: 2.5, evalLoss: 2.25, plannedBytes: 1, peakResidentBytes: 1, seconds: 1,
+  reason: 'finished', runDirectory: 'runs/a b', modelPath: 'runs/a b/model', step: 2, lastLoss: 2.5, evalLoss: 2.25, bestStep: 2, plannedBytes: 1, peakResidentBytes: 1, seconds: 1,
 };
 
 interface FakeRun {

@@ -75,8 +75,9 @@ async function curve(plan: TrainingPlan): Promise<{ readonly losses: number[]; r
     const norms: number[] = [];
     for (let step = 1; step <= 20; step++) {
       const result = await runUpdate(state, run, update(plan.batch.microBatchSize), { learningRate: 1e-4, step }, never);
-      losses.push(result!.loss);
-      norms.push(result!.gradientNorm);
+      if (result.kind !== 'done') throw new Error(`step ${step}: ${result.kind}`);
+      losses.push(result.loss);
+      norms.push(result.gradientNorm);
     }
     const weights = Buffer.concat(model.parameters.flatMap(({ name }) => [...state.pieces(name, 'f32')]));
     return { losses, norms, weights };

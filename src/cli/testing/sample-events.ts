@@ -12,6 +12,7 @@ export const START: StartEvent = {
   totalSteps: 2, startStep: 0, device: 'cpu (avx2, 2 threads)',
   memory: { arenaBytes: 100 * MIB, peakLiveBytes: 96 * MIB, atPeak: { activation: 72 * MIB, parameter: 24 * MIB }, forecastBytes: 244 * MIB },
   choices: [{ key: 'max_length', value: '512', reason: 'the longest document has 497 tokens' }],
+  techniques: ['optimizer: AdamW, f32 moments'],
   notices: ['dropout 0.1 is not applied'],
   example: [{ text: 'Why?', trained: false }, { text: ' Because', trained: true }, { text: '.', trained: true }],
 };
