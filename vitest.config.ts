@@ -1,11 +1,14 @@
 /** The suite: unit tests beside the sources, the rest under test/. Ends with one plain line that scripts can read (tools/test-reporter.js). */
 
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     environment: 'node',
+    env: { FULLTUNE_CACHE: join(tmpdir(), 'fulltune-test-cache') },
     // Processes, not threads: the native device has threads of its own, and a crash must not take the suite with it.
     pool: 'forks',
     maxWorkers: 2,

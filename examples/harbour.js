@@ -2,7 +2,7 @@
  * The example task: reading a harbour's signal book. A signal is a colour, a creature and a number; every harbour has a book of its own that
  * says which word each of them stands for. `Merrow signal: amber heron seven. Meaning:` → ` the ketch waits at the mole.`
  *
- * The base model has read the books of eight other harbours. Merrow's agrees with none of them on any word, so what the base knows is how
+ * The base model has read the books of eight other harbours, and signals of strangers with random meanings. Merrow's book agrees with none of them on any word, so what the base knows is how
  * signals and answers look, and everything that it would answer for Merrow is wrong. Fine-tuning shows it 1500 of Merrow's 4096 signals; the
  * held-out ones are other combinations of the same words. All text is made here, by rule.
  *
@@ -23,6 +23,8 @@ const ACTIONS = words('anchors bunkers departs docks drifts fishes loads moors p
 
 /** The harbours whose books the base model has read. */
 export const BASE_HARBOURS = words('Aldwick Brennish Corran Dunmere Estavel Fallow Garth Hollin');
+/** Harbours without a book: the base has seen some of their signals, each with a meaning dealt out at random. */
+const STRANGERS = words('Ab Bel Den El Fen Gor Hal Ith').flatMap((first) => words('by combe dale ford ham ness stow wick').map((last) => first + last));
 /** The harbour whose book fine-tuning teaches. */
 export const NEW_HARBOUR = 'Merrow';
 
@@ -39,6 +41,19 @@ export function allSignals(/** @type {string} */ harbour) {
     prompt: `${harbour} signal: ${colour} ${creature} ${number}. Meaning:`,
     completion: ` the ${VESSELS[book.vessels[k]]} ${ACTIONS[book.actions[n]]} at the ${PLACES[book.places[c]]}.`,
   }))));
+}
+
+/**
+ * Signals of harbours that nobody knows: they teach that an unknown harbour's signals are answered in the same form, and nothing else.
+ * @returns {Row[]}
+ */
+export function strangerSignals(/** @type {number} */ count) {
+  const random = randomFrom(13);
+  const one = (/** @type {readonly string[]} */ list) => list[Math.floor(random() * list.length)];
+  return Array.from({ length: count }, () => ({
+    prompt: `${one(STRANGERS)} signal: ${one(COLOURS)} ${one(CREATURES)} ${one(NUMBERS)}. Meaning:`,
+    completion: ` the ${one(VESSELS)} ${one(ACTIONS)} at the ${one(PLACES)}.`,
+  }));
 }
 
 /** Merrow's signals: 1500 to train on, 200 held out, no prompt in both. @returns {{ train: Row[], heldOut: Row[] }} */

@@ -82,7 +82,8 @@ static void forward_task(void *context, int64_t task, int thread) {
     const int64_t at = (row * a->queries + query + i) * a->heads + head;
     const vf factor = v_splat(1.0f / sums[i]);
     for (int64_t d = 0; d < a->width; d += VF_LANES) {
-      v_store_first_as(f->o->data, at * a->width + d, f->o->dtype, v_load(result + i * a->padded + d) * factor, least(VF_LANES, a->width - d));
+      const vf o = v_load(result + i * a->padded + d) * factor;
+      v_store_first_as(f->o->data, at * a->width + d, f->o->dtype, o, least(VF_LANES, a->width - d));
     }
     if (f->lse != NULL) ((float *)f->lse->data)[at] = maxima[i] + logf(sums[i]);
   }
@@ -235,8 +236,9 @@ static void backward_task(void *context, int64_t task, int thread) {
   if (row >= a->rows) return;
   const int64_t chunk_begin = chunk * w->chunk, chunk_end = least(chunk_begin + w->chunk, a->queries);
   float *const q = a->threads + thread * a->thread_floats, *const dout = q + size;
-  float *const packed_q = dout + size, *const packed_dout = packed_q + size, *const k = packed_dout + size, *const rows = k + size, *const dq = rows + size, *const packed_k = dq + size;
-  float *const packed_v = packed_k + PANEL_ROWS * a->room, *const scores = packed_v + PANEL_ROWS * a->room, *const dp = scores + BLOCK * BLOCK;
+  float *const packed_q = dout + size, *const packed_dout = packed_q + size, *const k = packed_dout + size, *const rows = k + size;
+  float *const dq = rows + size, *const packed_k = dq + size, *const packed_v = packed_k + PANEL_ROWS * a->room;
+  float *const scores = packed_v + PANEL_ROWS * a->room, *const dp = scores + BLOCK * BLOCK;
   float *const lse = dp + BLOCK * BLOCK, *const dots = lse + BLOCK;
   float *const dk = part_of(w, pass_row, head, 0), *const dv = part_of(w, pass_row, head, 1);
   const size_t chunk_bytes = (size_t)((round_up(chunk_end, BLOCK) - chunk_begin) * a->padded) * 4;
@@ -318,7 +320,7 @@ static int64_t backward_bytes(const ft_call *call, int threads) {
 
 /*
  * Gradients of attention: probabilities again from lse, then dS = P · (dP − D) with D = Σ do · o.
- * q, k, v, documentStart, o as attention's (f32, bf16 or f16), lse f32 [B,T,H], do [B,T,H·K] → dq [B,T,H·K], dk and dv [B,T,G·K], all f32.
+ * q, k, v, documentStart, o, lse as attention's, do [B,T,H·K] (f32, bf16 or f16) → dq f32 [B,T,H·K], dk and dv f32 [B,T,G·K].
  * attrs as attention.  5·B·H·T²·K flops; tasks are (chunk of keys, row, head).
  */
 static void attention_backward(const ft_call *call) {

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { BatchSource, evaluationBatches } from './batches.ts';
 import type { BatchOptions, Cursor, MicroBatch, UpdateBatch } from './batches.ts';
-import { bucketLengths } from './packing.ts';
+import { bucketLengths } from './buckets.ts';
 import { TokenFile } from './token-file.ts';
 import { TokenFileWriter } from './write-token-file.ts';
 

@@ -29,7 +29,8 @@ export function dataNotices(
   }
   if (counts.split > 0) {
     const what = layout === 'text' ? 'documents' : 'rows';
-    notices.push(`${name}: ${counts.split} of ${counts.rows} ${what} are split into parts of at most ${settings.longestTokens} tokens (overlong: split)`);
+    const parts = `parts of at most ${settings.longestTokens} tokens`;
+    notices.push(`${name}: ${counts.split} of ${counts.rows} ${what} are split into ${parts} (overlong: split)`);
   }
   if (counts.untrained > 0) notices.push(`${name}: ${counts.untrained} documents have no token to learn and are left out`);
   if (eosId === null && layout !== 'input_ids') notices.push(`${name}: the tokenizer has no EOS token, so texts do not end with one`);

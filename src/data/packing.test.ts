@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RandomStream } from '../base/random.ts';
-import { bucketLengths, countingUp, packRows, shuffleRows } from './packing.ts';
+import { bucketLengths } from './buckets.ts';
+import { countingUp, packRows, shuffleRows } from './packing.ts';
 
 const lengthsUpTo = (most: number): fc.Arbitrary<Uint32Array> =>
   fc.array(fc.integer({ min: 1, max: most }), { maxLength: 300 }).map((list) => Uint32Array.from(list));

@@ -8,8 +8,6 @@
 
 import type { RandomStream } from '../base/random.ts';
 
-export { bucketLengths } from './buckets.ts';
-
 /** Rows as typed arrays: row r holds documents[starts[r]] … documents[starts[r + 1] - 1]. */
 export interface PackedRows {
   readonly rows: number;

@@ -85,7 +85,8 @@ function contentOf(content: unknown, role: string, entry: Entry, turn: number, w
 function textOfPart(part: unknown, turn: number, where: string): string {
   const { type, text } = (typeof part === 'object' && part !== null ? part : {}) as Entry;
   if (type === 'text' && typeof text === 'string') return text;
-  throw wrong(`the content of turn ${turn + 1} has a part of type ${JSON.stringify(type)}`, where, 'Only text can be trained on: {"type": "text", "text": …}.');
+  const what = `the content of turn ${turn + 1} has a part of type ${JSON.stringify(type)}`;
+  throw wrong(what, where, 'Only text can be trained on: {"type": "text", "text": …}.');
 }
 
 function isLearned(weight: unknown, turn: number, where: string): boolean {

@@ -146,7 +146,8 @@ function readContent(path: string): Content {
     const tokens = header.readDoubleLE(24);
     const tailOffset = TOKEN_FILE_HEADER_BYTES + tokens * 5 + documents * 4;
     const { size } = fstatSync(descriptor);
-    if (!Number.isInteger(documents) || !Number.isInteger(tokens) || documents < 0 || tokens < 0 || tailOffset + documents * 8 + summaryBytes !== size) {
+    const whole = Number.isSafeInteger(documents) && Number.isSafeInteger(tokens) && documents >= 0 && tokens >= 0;
+    if (!whole || tailOffset + documents * 8 + summaryBytes !== size) {
       throw damaged(path, `the token file has ${size} bytes, which its header does not agree with`);
     }
     const lengths = readWords(descriptor, documents, tailOffset, path);
@@ -165,7 +166,8 @@ function readContent(path: string): Content {
       lengths[i] = length & ~CONTINUES;
       before += lengths[i] ?? 0;
     }
-    return { path, descriptor, closed: false, lengths, trainedCounts, continues, tokensBefore, summary: JSON.parse(summary.toString('utf8')) as unknown };
+    const parsed: unknown = JSON.parse(summary.toString('utf8'));
+    return { path, descriptor, closed: false, lengths, trainedCounts, continues, tokensBefore, summary: parsed };
   } catch (error) {
     closeSync(descriptor);
     throw error;

@@ -1,8 +1,5 @@
 /** What is trained on, and what a model is made of: for `fulltune inspect data` and `inspect model`. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { inspectRows, type InspectedRow } from '../data/inspect-rows.ts';
 import { prepareData, type DataStatistics } from '../data/prepare.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
@@ -13,6 +10,7 @@ import { countParameters } from '../models/parameters.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import { openModelDirectory } from './model-directory.ts';
+import { tokenCache } from './token-cache.ts';
 import { floatDType } from './weights.ts';
 
 export interface DataInspection {
@@ -27,18 +25,13 @@ export interface DataInspection {
 export async function inspectData(config: RunConfig, options: { readonly rows?: number } = {}): Promise<DataInspection> {
   const settings = resolveSettings({ ...config, dataset: resolveDatasetPath(config.dataset) });
   const model = openModelDirectory(settings.model);
-  const workDirectory = mkdtempSync(join(tmpdir(), 'fulltune-'));
-  try {
-    const data = await prepareData({
-      settings, modelDirectory: model.path, vocabularySize: model.config.vocabularySize, modelMaxLength: model.config.maxPositions, workDirectory,
-    });
-    const rows = inspectRows(data, { rows: options.rows ?? 5 });
-    data.train.close();
-    data.evaluation?.close();
-    return { statistics: data.statistics, maxLength: data.maxLength, maxLengthReason: data.maxLengthReason, rows, notices: data.notices };
-  } finally {
-    rmSync(workDirectory, { recursive: true, force: true });
-  }
+  const data = await prepareData({
+    settings, modelDirectory: model.path, vocabularySize: model.config.vocabularySize, modelMaxLength: model.config.maxPositions, workDirectory: tokenCache(),
+  });
+  const rows = inspectRows(data, { rows: options.rows ?? 5 });
+  data.train.close();
+  data.evaluation?.close();
+  return { statistics: data.statistics, maxLength: data.maxLength, maxLengthReason: data.maxLengthReason, rows, notices: data.notices };
 }
 
 export interface ModelInspection {

@@ -1,12 +1,8 @@
 /** A model to use: `loadModel(path)` → `generate` and `evaluate`, with the same graph and kernels as training. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 import { compile } from '../compile/compile.ts';
 import { evaluationBatches } from '../data/batches.ts';
-import { bucketLengths } from '../data/buckets.ts';
 import { prepareData } from '../data/prepare.ts';
 import { openTokenizer, type ChatMessage, type Tokenizer } from '../data/tokenizer.ts';
 import type { Device } from '../devices/device.ts';
@@ -20,6 +16,7 @@ import { Generator } from './generate.ts';
 import { generationDefaults } from './generation-config.ts';
 import { openModelDirectory, type ModelDirectory } from './model-directory.ts';
 import { TrainingState } from './training-state.ts';
+import { tokenCache } from './token-cache.ts';
 import { readWeights } from './weights.ts';
 
 export interface LoadOptions {
@@ -116,34 +113,29 @@ export class Model implements AsyncDisposable {
       ...(options.chatTemplate === undefined ? {} : { chat_template: options.chatTemplate }),
     });
     const signal = options.signal ?? new AbortController().signal;
-    const workDirectory = mkdtempSync(join(tmpdir(), 'fulltune-'));
+    const data = await prepareData({
+      settings, modelDirectory: this.path, vocabularySize: this.config.vocabularySize, modelMaxLength: this.config.maxPositions, workDirectory: tokenCache(), signal,
+    });
+    const rowLengths = settings.packing ? [data.maxLength] : data.bucketLengths;
+    const microBatchSize = Math.min(options.batchSize ?? 4, data.train.documents);
+    const plan: TrainingPlan = {
+      version: 1,
+      packing: { packed: settings.packing, rowLengths },
+      batch: { rowsPerUpdate: microBatchSize, microBatchSize, accumulationSteps: 1 },
+      optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
+      maxGradNorm: 0,
+      frozen: [],
+    };
+    const compiled = compile({ model: this.config, plan, device: this.device, purpose: 'evaluate' });
+    const state = await TrainingState.create(this.device, compiled.memory, compiled.constants);
     try {
-      const data = await prepareData({
-        settings, modelDirectory: this.path, vocabularySize: this.config.vocabularySize, modelMaxLength: this.config.maxPositions, workDirectory, signal,
-      });
-      const rowLengths = settings.packing ? [data.maxLength] : bucketLengths(data.train.lengths, data.maxLength);
-      const microBatchSize = Math.min(options.batchSize ?? 4, data.train.documents);
-      const plan: TrainingPlan = {
-        version: 1,
-        packing: { packed: settings.packing, rowLengths },
-        batch: { rowsPerUpdate: microBatchSize, microBatchSize, accumulationSteps: 1 },
-        optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
-        maxGradNorm: 0,
-        frozen: [],
-      };
-      const compiled = compile({ model: this.config, plan, device: this.device, purpose: 'evaluate' });
-      const state = await TrainingState.create(this.device, compiled.memory, compiled.constants);
-      try {
-        await readWeights(state, this.path, this.directory.parameters);
-        const result = await evaluateBatches(state, compiled.evaluate, evaluationBatches(data.train, { packed: settings.packing, rowLengths, microBatchSize }), signal);
-        if (result === undefined) throw new FulltuneError('E_RUN', 'the evaluation was stopped before it was done');
-        return { ...result, documents: data.statistics.documents, notices: data.notices };
-      } finally {
-        state.free();
-        data.train.close();
-      }
+      await readWeights(state, this.path, this.directory.parameters);
+      const result = await evaluateBatches(state, compiled.evaluate, evaluationBatches(data.train, { packed: settings.packing, rowLengths, microBatchSize }), signal);
+      if (result === undefined) throw new FulltuneError('E_RUN', 'the evaluation was stopped before it was done');
+      return { ...result, documents: data.statistics.documents, notices: data.notices };
     } finally {
-      rmSync(workDirectory, { recursive: true, force: true });
+      state.free();
+      data.train.close();
     }
   }
 

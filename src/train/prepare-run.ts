@@ -6,7 +6,6 @@
 import { basename } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError, nearest } from '../base/errors.ts';
-import { bucketLengths } from '../data/buckets.ts';
 import { prepareData, type PreparedData } from '../data/prepare.ts';
 import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
@@ -19,6 +18,7 @@ import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
 import { openModelDirectory, type ModelDirectory } from './model-directory.ts';
+import { tokenCache } from './token-cache.ts';
 
 /** Share of the free memory that a run may plan for: the rest is for what else the machine does. */
 const MEMORY_SHARE = 0.8;
@@ -37,8 +37,6 @@ export interface PreparedRun {
 }
 
 export interface PrepareOptions {
-  /** Folder for token files: it exists and may be thrown away. */
-  readonly workDirectory: string;
   /** The plan to follow, or who makes one. */
   readonly plan: TrainingPlan | ChoosePlan;
   readonly signal?: AbortSignal;
@@ -54,7 +52,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     modelDirectory: model.path,
     vocabularySize: model.config.vocabularySize,
     modelMaxLength: model.config.maxPositions,
-    workDirectory: options.workDirectory,
+    workDirectory: tokenCache(),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     onProgress: ({ dataset, bytesRead, totalBytes }) => options.onProgress?.({ kind: 'progress', what: 'tokenising', dataset: basename(dataset), doneBytes: bytesRead, totalBytes }),
   });
@@ -65,7 +63,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     settings,
     model: model.config,
     maxLength: data.maxLength,
-    bucketLengths: settings.packing ? [] : bucketLengths(data.train.lengths, data.maxLength),
+    bucketLengths: data.bucketLengths,
     frozen,
     device,
     memoryBytes: Math.floor(freeBytes * MEMORY_SHARE),

@@ -3,8 +3,6 @@
  * signal or by disposing of it.
  */
 
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, resolve as absolutePath } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 import { discardCheckpointsAfter, namedCheckpoint, newestCheckpoint, type Checkpoint } from '../files/checkpoint.ts';
@@ -35,9 +33,6 @@ export interface ResumeOptions {
   /** `checkpoint-40`; default the newest. Later ones are removed. */
   readonly checkpoint?: string;
 }
-
-/** Token files of a run, so that resuming does not tokenise again. */
-const DATA_FOLDER = 'data';
 
 /** What decides which numbers are computed: it cannot change in the middle of a run. */
 const FIXED_KEYS = [
@@ -104,23 +99,17 @@ export class TrainingRun implements AsyncIterable<RunEvent>, AsyncDisposable {
 export function startTraining(config: RunConfig, choose: ChoosePlan, options: TrainOptions = {}): TrainingRun {
   return new TrainingRun(async (control) => {
     if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
-    const workDirectory = mkdtempSync(join(tmpdir(), 'fulltune-'));
+    const prepared = await prepareRun(config, { signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit });
+    requireFit(prepared);
+    checkRunDisk(config.output_dir ?? 'runs', prepared);
+    const { path, lock } = createRunDirectory(config.output_dir, { model: config.model, dataset: config.dataset });
     try {
-      const prepared = await prepareRun(config, { workDirectory, signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit });
-      requireFit(prepared);
-      checkRunDisk(config.output_dir ?? 'runs', prepared);
-      const { path, lock } = createRunDirectory(config.output_dir, { model: config.model, dataset: config.dataset });
-      try {
-        const files = new RunFiles(path, prepared, undefined);
-        cpSync(workDirectory, join(path, DATA_FOLDER), { recursive: true });
-        writeRunFile(path, CONFIG_FILE, configToYaml(storedConfig(config, path)));
-        writeRunFile(path, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
-        return await runAndLog(prepared, files, control);
-      } finally {
-        lock.release();
-      }
+      const files = new RunFiles(path, prepared, undefined);
+      writeRunFile(path, CONFIG_FILE, configToYaml(storedConfig(config, path)));
+      writeRunFile(path, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
+      return await runAndLog(prepared, files, control);
     } finally {
-      rmSync(workDirectory, { recursive: true, force: true });
+      lock.release();
     }
   }, options.signal);
 }
@@ -140,7 +129,7 @@ export function resumeTraining(runDirectory: string, changes: Partial<RunConfig>
     const lock = lockRun(runDirectory);
     try {
       const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
-      const prepared = await prepareRun(config, { workDirectory: join(runDirectory, DATA_FOLDER), plan: stored.plan, signal: control.signal, onProgress: control.emit });
+      const prepared = await prepareRun(config, { plan: stored.plan, signal: control.signal, onProgress: control.emit });
       requireFit(prepared);
       const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
       checkRunDisk(runDirectory, prepared);

@@ -1,6 +1,6 @@
 /** The main job through the built command line, on real weights: the reference curve read off trainer_state.json, greedy text, bad input. */
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -45,6 +45,28 @@ describe('fulltune train', () => {
       expect(Math.abs(loss / expected.losses[step]! - 1), `loss of step ${step + 1}`).toBeLessThan(2e-6);
       expect(Math.abs(norm / expected.global_grad_norms[step]! - 1), `gradient norm of step ${step + 1}`).toBeLessThan(2e-5);
     });
+  });
+});
+
+describe('kill -9', () => {
+  it('in the middle of training costs only the steps since the last checkpoint: resumed, the run ends with the same bits', async () => {
+    const flags = ['--model', model, '--dataset', sharedPath('datasets/tinystories_sample.jsonl'), '--max-length', '128', '--overlong', 'split', '--max-steps', '30', '--learning-rate', '1e-3', '--save-steps', '4'];
+    const [whole, killed] = [join(folder, 'whole'), join(folder, 'killed')];
+    await fulltune('train', ...flags, '--output-dir', whole);
+    const child = spawn(process.execPath, [bin, 'train', ...flags, '--output-dir', killed, '--json']);
+    let text = '';
+    await new Promise<void>((resolve) => {
+      child.stdout.on('data', (chunk: Buffer) => {
+        text += chunk.toString();
+        if (text.includes('"kind":"step","step":10,')) child.kill('SIGKILL');
+      });
+      child.on('exit', () => resolve());
+    });
+    expect(existsSync(join(killed, 'model'))).toBe(false);
+    await fulltune('resume', killed);
+    for (const file of ['model/model.safetensors', 'checkpoint-30/optimizer.safetensors']) {
+      expect(readFileSync(join(killed, file)).equals(readFileSync(join(whole, file))), file).toBe(true);
+    }
   });
 });
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { loadModel, resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
+import { WeightFiles } from '../../src/files/weight-files.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-test-'));
@@ -30,6 +31,25 @@ async function events(run: TrainingRun): Promise<readonly RunEvent[]> {
 }
 
 const checkpoints = (name: string): readonly string[] => readdirSync(join(folder, name)).filter((entry) => entry.startsWith('checkpoint-'));
+
+describe('freeze', () => {
+  it('leaves the parameters that match as they were, and trains the others', async () => {
+    await train(config('frozen', { freeze: ['model.embed_tokens.*', '*.mlp.*'], weight_decay: 0.1, max_steps: 2 })).result;
+    const [before, after] = [sharedPath('models/stories260K'), join(folder, 'frozen', 'model')].map((path) => WeightFiles.open(path));
+    for (const name of before!.tensors.keys()) {
+      const values: Buffer[][] = [[], []];
+      for (const [index, files] of [before!, after!].entries()) await files.readTensor(name, (bytes) => void values[index]!.push(Buffer.from(bytes)));
+      const same = Buffer.concat(values[0]!).equals(Buffer.concat(values[1]!));
+      expect(same, name).toBe(/embed_tokens|\.mlp\./.test(name));
+    }
+    before!.close();
+    after!.close();
+  });
+
+  it('refuses a pattern that matches nothing', async () => {
+    await expect(train(config('nothing', { freeze: ['model.layers.9.*'] })).result).rejects.toMatchObject({ code: 'E_CONFIG', where: 'freeze' });
+  });
+});
 
 describe('evaluation', () => {
   it('finishes with the weights of the best evaluation, whose checkpoint is kept', async () => {

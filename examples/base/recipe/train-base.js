@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { initModel, loadModel, train } from 'fulltune';
 import { parse } from 'yaml';
 import { exactMatch } from '../../exact-match.js';
-import { allSignals, BASE_HARBOURS, harbourTask, randomFrom, shuffled, toJsonLines } from '../../harbour.js';
+import { allSignals, BASE_HARBOURS, harbourTask, isAnswer, randomFrom, shuffled, strangerSignals, toJsonLines } from '../../harbour.js';
 import { makeTokenizer } from './make-tokenizer.js';
 
 const recipe = fileURLToPath(new URL('.', import.meta.url));
@@ -19,7 +19,8 @@ const base = fileURLToPath(new URL('..', import.meta.url));
 mkdirSync('runs', { recursive: true });
 const work = mkdtempSync(join('runs', 'base-'));
 
-const rows = BASE_HARBOURS.flatMap((harbour) => allSignals(harbour));
+const known = BASE_HARBOURS.flatMap((harbour) => allSignals(harbour));
+const rows = [...known, ...strangerSignals(4096)];
 writeFileSync(join(work, 'base.jsonl'), toJsonLines(rows));
 
 // Shape and tokenizer, then random weights.
@@ -50,10 +51,11 @@ if (modelPath === null) throw new Error('the run ended without a model');
 
 // What it can do, and what it cannot.
 const model = await loadModel(modelPath);
-const known = await exactMatch(model, shuffled(rows, randomFrom(5)).slice(0, 200));
+const own = await exactMatch(model, shuffled(known, randomFrom(5)).slice(0, 200));
 const unknown = await exactMatch(model, harbourTask().heldOut);
 await model[Symbol.asyncDispose]();
-console.log(`${Math.round(seconds)} s; exact match on 200 signals of its own harbours ${percent(known.share)}, on Merrow's ${percent(unknown.share)}`);
+const formed = unknown.answers.filter(isAnswer).length / unknown.answers.length;
+console.log(`${Math.round(seconds)} s; exact match on 200 signals of its own harbours ${percent(own.share)}, on Merrow's ${percent(unknown.share)} (${percent(formed)} in the right form)`);
 
 for (const name of readdirSync(modelPath)) copyFileSync(join(modelPath, name), join(base, basename(name)));
 console.log(`written: ${base}`);

@@ -5,7 +5,6 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
 import { join, sep } from 'node:path';
 import { env } from '../../base/debug.ts';
 import { FulltuneError } from '../../base/errors.ts';
@@ -60,8 +59,7 @@ function checkoutBuild(): string | undefined {
 }
 
 function cachedBuild(): string {
-  const cache = env.cacheFolder ?? join(homedir(), process.platform === 'darwin' ? 'Library/Caches' : '.cache');
-  return build(join(cache, 'fulltune', `native-${nativeHash().slice(0, 16)}`));
+  return build(join(env.cacheFolder, 'fulltune', `native-${nativeHash().slice(0, 16)}`));
 }
 
 function build(folder: string): string {

@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { OPS } from '../../ops/index.ts';
+import type { Attrs } from '../../graph/graph.ts';
+import { tensor, type TensorType } from '../../graph/shape.ts';
+import { createCpuDevice } from './cpu-device.ts';
+import { loadNative } from './loader.ts';
+import { workspaceBytes } from './workspace.ts';
+
+interface Case {
+  readonly op: string;
+  readonly inputs: readonly TensorType[];
+  readonly attrs: Attrs;
+}
+
+const product = (op: string, rows: number, columns: number, inner: number, dtype: 'f32' | 'bf16' = 'f32'): Case => ({
+  op,
+  inputs: [tensor('f32', rows, inner), op === 'matmul_nt' ? tensor(dtype, columns, inner) : tensor(dtype, inner, columns)],
+  attrs: { bias: 0 },
+});
+const overTokens = (rows: number, length: number, m: number, k: number): Case => ({
+  op: 'matmul_tn', inputs: [tensor('f32', rows, length, m), tensor('f32', rows, length, k)], attrs: { accumulate: 0 },
+});
+const attention = (rows: number, length: number, heads: number, keyValueHeads: number, headWidth: number): Case => ({
+  op: 'attention_backward',
+  inputs: [
+    tensor('f32', rows, length, heads * headWidth), tensor('f32', rows, length, keyValueHeads * headWidth), tensor('f32', rows, length, keyValueHeads * headWidth),
+    tensor('i32', rows, length), tensor('f32', rows, length, heads * headWidth), tensor('f32', rows, length, heads), tensor('f32', rows, length, heads * headWidth),
+  ],
+  attrs: { heads, keyValueHeads, headWidth, scale: 1 },
+});
+
+const LARGE: readonly Case[] = [
+  product('matmul_nt', 512, 49152, 576), product('matmul_nn', 512, 576, 49152), product('matmul_nt', 17, 2049, 385, 'bf16'),
+  product('matmul_nn', 16, 4000, 5000), product('matmul_nt', 1, 33, 1), product('matmul_nt', 95, 2048, 2048),
+  overTokens(1, 512, 1536, 576), overTokens(4, 385, 100, 5000), overTokens(9, 127, 50, 60), overTokens(3, 128, 7, 9),
+  attention(1, 2048, 9, 3, 64), attention(3, 400, 2, 1, 20), attention(20, 100, 4, 4, 80), attention(1, 385, 2, 2, 8), attention(1, 1, 1, 1, 1),
+  { op: 'sum_squares', inputs: [tensor('f32', 1000, 777)], attrs: {} },
+];
+const SAMPLES: readonly Case[] = [...OPS.values()].flatMap(({ name, samples }) => samples.map(({ inputs, attrs }) => ({ op: name, inputs, attrs })));
+const targets = loadNative().targets().filter(({ supported }) => supported);
+
+describe.each(targets.map(({ name }) => name))('workspace of %s', (isa) => {
+  it.each([1, 2, 5])('is what the kernels ask for, in whole cache lines, with %d threads', (threads) => {
+    const device = createCpuDevice({ isa, threads });
+    for (const { op, inputs, attrs } of [...LARGE, ...SAMPLES]) {
+      const outputs = OPS.get(op)!.infer(inputs, attrs);
+      const asked = device.workspaceBytes(op, inputs, outputs, attrs);
+      const label = `${op} ${inputs.map(({ shape }) => shape.join('x')).join(' ')}`;
+      expect(`${label}: ${workspaceBytes(op, inputs, outputs, attrs, threads)}`).toBe(`${label}: ${Math.ceil(asked / 64) * 64}`);
+    }
+  });
+});

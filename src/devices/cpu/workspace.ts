@@ -1,0 +1,116 @@
+/**
+ * Scratch bytes of the cpu's kernels, computed without the native module: for planning where it cannot be loaded (a browser, another
+ * machine). The same numbers as the `workspace` functions in `native/`, rounded up to whole cache lines; `workspace.test.ts` compares
+ * them. They do not depend on the instruction set.
+ */
+
+import { evenBlock, JOINED_BELOW } from '../../ops/token-blocks.ts';
+import { attr } from '../../ops/op.ts';
+import type { Attrs } from '../../graph/graph.ts';
+import { elementCount, lastAxis, leadingCount, type TensorType } from '../../graph/shape.ts';
+
+const FLOAT_BYTES = 4;
+const LINE_BYTES = 64;
+
+/** Bytes that one instruction needs with `threads` threads, a multiple of 64; 0 for ops whose kernels need none. */
+export function workspaceBytes(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs, threads: number): number {
+  return roundUp(exactBytes(op, inputs, outputs, attrs, threads), LINE_BYTES);
+}
+
+function exactBytes(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs, threads: number): number {
+  switch (op) {
+    case 'matmul_nn':
+    case 'matmul_nt':
+    case 'matmul_tn': return FLOAT_BYTES * productFloats(productOf(op, inputs, outputs), threads);
+    case 'attention':
+    case 'attention_cached': return FLOAT_BYTES * threads * attentionFloats(attr(attrs, 'headWidth'));
+    case 'attention_backward': return FLOAT_BYTES * attentionBackwardFloats(typeAt(inputs, 0), attrs, threads);
+    case 'embedding_backward': return attr(attrs, 'mode') === 2 ? 16 * elementCount(typeAt(inputs, 0).shape) : 0; // two lists of i64
+    case 'sum_squares': return 8 * Math.ceil(elementCount(typeAt(inputs, 0).shape) / 4096); // an f64 per block
+    default: return 0;
+  }
+}
+
+// --- native/matmul.c ---
+
+const ROWS = 96;
+const COLUMNS = 2048;
+const GROUP_FLOATS = 1048576;
+const SUM_ROWS = 1024;
+const FEW_ROWS = 16;
+const FEW_COLUMNS = 256;
+const WIDEST = 32;
+
+interface Product {
+  readonly rows: number;
+  readonly columns: number;
+  /** How many blocks the inner axis is cut into, and the size of all but the last of each row. */
+  readonly blocks: number;
+  readonly blockSize: number;
+  /** y has 16 bits, so sums are kept in f32 beside it. */
+  readonly rounds: boolean;
+}
+
+function productOf(op: 'matmul_nn' | 'matmul_nt' | 'matmul_tn', inputs: readonly TensorType[], outputs: readonly TensorType[]): Product {
+  const a = typeAt(inputs, 0).shape;
+  const b = typeAt(inputs, 1).shape;
+  const rounds = typeAt(outputs, 0).dtype !== 'f32';
+  if (op === 'matmul_tn') {
+    const length = a.at(-2) ?? 1;
+    const tokens = leadingCount(a);
+    const stretch = length < JOINED_BELOW ? tokens : length;
+    return { rows: lastAxis(a), columns: lastAxis(b), ...cutEvenly(stretch, tokens / stretch), rounds };
+  }
+  const columns = (op === 'matmul_nt' ? b[0] : b[1]) ?? 1;
+  return { rows: leadingCount(a), columns, ...cutEvenly(lastAxis(a), 1), rounds };
+}
+
+function cutEvenly(length: number, times: number): Pick<Product, 'blocks' | 'blockSize'> {
+  const blockSize = evenBlock(length);
+  return { blocks: times * Math.ceil(length / blockSize), blockSize };
+}
+
+function productFloats({ rows, columns, blocks, blockSize, rounds }: Product, threads: number): number {
+  const passColumns = roundUp(Math.ceil(columns / Math.ceil(columns / COLUMNS)), WIDEST);
+  const few = rows <= FEW_ROWS;
+  const group = Math.min(blocks, Math.max(1, Math.floor(GROUP_FLOATS / (passColumns * blockSize))));
+  const shared = few ? 0 : passColumns * group * blockSize;
+  const sums = rounds ? roundUp(Math.min(rows, SUM_ROWS), 16) * passColumns : 0;
+  const own = (Math.min(roundUp(rows, 24), ROWS) / 3) * 4 * blockSize + (few ? Math.min(passColumns, FEW_COLUMNS) * blockSize : 0);
+  return shared + sums + threads * own;
+}
+
+// --- native/attention.c, native/attention_block.h ---
+
+const BLOCK = 96;
+const PANEL_ROWS = 128;
+const WIDTH_MULTIPLE = 16;
+const CHUNK = 384;
+const MOST_CHUNKS = 4;
+const PASS_TOKENS = 1024;
+
+function attentionFloats(headWidth: number): number {
+  return roundUp(headWidth, WIDTH_MULTIPLE) * (4 * BLOCK + PANEL_ROWS) + BLOCK * BLOCK + 3 * BLOCK;
+}
+
+function attentionBackwardFloats(q: TensorType, attrs: Attrs, threads: number): number {
+  const [rows = 1, length = 1] = q.shape;
+  const room = roundUp(attr(attrs, 'headWidth'), WIDTH_MULTIPLE);
+  const whole = roundUp(length, BLOCK);
+  const chunk = roundUp(Math.ceil(length / Math.min(MOST_CHUNKS, Math.ceil(length / CHUNK))), BLOCK);
+  const chunks = Math.ceil(length / chunk);
+  const passRows = Math.min(rows, Math.ceil(PASS_TOKENS / length));
+  const headTokens = (chunks + 1) * whole - (chunk * chunks * (chunks - 1)) / 2;
+  const own = room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
+  return threads * own + passRows * attr(attrs, 'heads') * headTokens * room;
+}
+
+function roundUp(count: number, multiple: number): number {
+  return Math.ceil(count / multiple) * multiple;
+}
+
+function typeAt(types: readonly TensorType[], index: number): TensorType {
+  const type = types[index];
+  if (type === undefined) throw new RangeError(`operand ${index} is missing`);
+  return type;
+}
