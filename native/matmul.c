@@ -55,7 +55,7 @@ typedef struct {
   bool accumulate;
 } product;
 
-/* How much is done at a time, and where it is kept. Depends on shapes, dtype of y and number of threads. */
+/* How much is done at a time, and where it is kept. Depends on shapes and the dtype of y. */
 typedef struct {
   bool few, rounds;           /* b is not shared; y has 16 bits */
   int64_t rows, columns;      /* of y per pass */
@@ -63,7 +63,7 @@ typedef struct {
   int64_t shared_floats, sums_floats, a_floats, thread_floats;
 } cut;
 
-static cut cut_of(const product *p, int threads) {
+static cut cut_of(const product *p) {
   cut c = {.few = p->a.lines <= FEW_ROWS, .rounds = p->y->dtype != FT_F32};
   const int64_t columns = p->b.lines;
   c.columns = round_up(ceil_div(columns, ceil_div(columns, COLUMNS)), WIDEST);
@@ -74,12 +74,11 @@ static cut cut_of(const product *p, int threads) {
   /* Panels of 6 rows take the room of 8. */
   c.a_floats = least(round_up(p->a.lines, 24), ROWS) / 3 * 4 * p->blocks.size;
   c.thread_floats = c.a_floats + (c.few ? least(c.columns, FEW_COLUMNS) * p->blocks.size : 0);
-  (void)threads;
   return c;
 }
 
 static int64_t bytes_of(const product *p, int threads) {
-  const cut c = cut_of(p, threads);
+  const cut c = cut_of(p);
   return 4 * (c.shared_floats + c.sums_floats + threads * c.thread_floats);
 }
 
@@ -122,7 +121,8 @@ WHOLE_TILE(tile_of_4, 4)
 WHOLE_TILE(tile_of_1, 1)
 
 /* A tile of which only rows × columns exist: computed whole beside, so that every element gets the same operations. */
-static void edge_tile(int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b, float *c, int64_t c_stride, bool accumulate) {
+static void edge_tile(int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b, float *c, int64_t c_stride,
+                      bool accumulate) {
   float beside[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
   if (rows == 1) tile_of_1(depth, a, b, beside, TILE_COLUMNS, false);
   else if (rows <= 4) tile_of_4(depth, a, b, beside, TILE_COLUMNS, false);
@@ -188,7 +188,7 @@ static void multiply(void *context, int64_t task, int thread) {
 
 static void run(const ft_call *call, const product *p) {
   const int threads = ft_threads(call->pool);
-  const cut c = cut_of(p, threads);
+  const cut c = cut_of(p);
   pass s = {.p = p, .c = &c, .shared = (float *)call->workspace};
   float *const sums = s.shared + c.shared_floats;
   s.threads = sums + c.sums_floats;
@@ -213,7 +213,8 @@ static void run(const ft_call *call, const product *p) {
   }
 }
 
-static operand operand_of(const ft_tensor *tensor, bool inner, int64_t lines, int64_t stride, const packer *by_rows, const packer *by_columns) {
+static operand operand_of(const ft_tensor *tensor, bool inner, int64_t lines, int64_t stride, const packer *by_rows,
+                          const packer *by_columns) {
   return (operand){tensor->data, (inner ? by_rows : by_columns)[tensor->dtype], stride, lines, inner};
 }
 

@@ -41,7 +41,8 @@ typedef int32_t vq_index __attribute__((vector_size(16)));
  * Packs rows of `source` (row i starts at element `first` + i · stride, k runs along it) for k = 0 … depth - 1 into a panel of
  * `width`, a multiple of 4: a transposition, four by four. `count` rows exist, perhaps more than `width`; missing ones become zero.
  */
-VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count, int64_t depth) {
+VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count,
+                         int64_t depth) {
   for (int64_t k = 0; k < depth; k += 16) { /* a cache line of each row at a time */
     const int64_t here = least(16, depth - k);
     for (int i = 0; i < width; i += 4) {
@@ -71,7 +72,8 @@ VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t fi
  * Packs columns of `source` (row k starts at element `first` + k · stride, columns run along it) for k = 0 … depth - 1 into a panel of
  * `width`, a multiple of 4. `count` columns exist, perhaps more than `width`; missing ones become zero.
  */
-VF_INLINE void pack_columns(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count, int64_t depth) {
+VF_INLINE void pack_columns(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count,
+                            int64_t depth) {
   for (int64_t k = 0; k < depth; k++) {
     float *to = panel + k * width;
     const int64_t from = first + k * stride;
@@ -89,8 +91,8 @@ VF_INLINE void pack_columns(float *panel, int width, const void *source, int64_t
  * One tile: c (`rows` × `vectors` · VF_LANES, row stride `c_stride`) = or += Σ over k of a(i, k) · b(k, j), where a(i, k) is at
  * a[i · a_row + k · a_k] and row k of b at b + k · b_stride. `rows`, `vectors`, and one of a_row and a_k are constants where it is inlined.
  */
-VF_INLINE void tile_product(int rows, int vectors, int64_t depth, const float *a, int64_t a_row, int64_t a_k, const float *b, int64_t b_stride,
-                            float *c, int64_t c_stride, bool accumulate) {
+VF_INLINE void tile_product(int rows, int vectors, int64_t depth, const float *a, int64_t a_row, int64_t a_k, const float *b,
+                            int64_t b_stride, float *c, int64_t c_stride, bool accumulate) {
   vf sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++) {

@@ -1,7 +1,8 @@
 /**
  * Compares with PyTorch and transformers, live:
  *   1. the stored goldens are what the pinned script writes today;
- *   2. models that this engine trained and saved load in transformers and give the same logits there (within 1e-4).
+ *   2. chat templates render and tokenise as transformers does, assistant masks included;
+ *   3. models that this engine trained and saved load in transformers and give the same logits there (within 1e-4).
  *
  *     node tools/check-pytorch.js .venv/bin/python       needs what tools/goldens/requirements.txt lists
  */
@@ -22,11 +23,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const python = process.argv[2];
 if (python === undefined) throw new Error('give the path of a Python that has what tools/goldens/requirements.txt lists');
 const goldens = join(root, 'test', 'goldens', 'models');
-const names = readdirSync(goldens).toSorted();
+const foldersOf = (/** @type {string} */ folder) => readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name).toSorted();
+const names = foldersOf(goldens);
 const work = mkdtempSync(join(tmpdir(), 'fulltune-pytorch-'));
 let comparisons = 0;
 try {
   checkStoredGoldens();
+  runPython(['--check'], 'chat_template_goldens.py');
+  comparisons++;
   for (const name of names) {
     const { ids } = JSON.parse(readFileSync(join(goldens, name, 'golden.json'), 'utf8'));
     await checkSavedModel(name, join(goldens, name), ids);
@@ -39,17 +43,19 @@ try {
 }
 console.log(`pytorch: ${comparisons} comparisons passed`);
 
-function runPython(/** @type {string[]} */ words) {
-  const { status } = spawnSync(python, ['tools/goldens/models_goldens.py', ...words], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
-  if (status !== 0) throw new Error(`models_goldens.py ${words.join(' ')} ended with ${status}`);
+function runPython(/** @type {string[]} */ words, script = 'models_goldens.py') {
+  const { status } = spawnSync(python, [`tools/goldens/${script}`, ...words], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (status !== 0) throw new Error(`${script} ${words.join(' ')} ended with ${status}`);
 }
 
 /** Weights and batches the same; every number within 1e-6 of the stored one (other processors add in another order). */
 function checkStoredGoldens() {
   const fresh = join(work, 'goldens');
   runPython(['--write', fresh]);
-  const freshNames = readdirSync(fresh).toSorted();
+  const freshNames = foldersOf(fresh);
   if (freshNames.join() !== names.join()) throw new Error(`the script writes ${freshNames.join(', ')}; stored are ${names.join(', ')}`);
+  const rope = (/** @type {string} */ folder) => JSON.parse(readFileSync(join(folder, 'rope.json'), 'utf8'));
+  for (const key of Object.keys(rope(goldens)).filter((key) => key !== 'provenance')) compareNumbers(rope(goldens)[key], rope(fresh)[key], `rope.json ${key}`);
   for (const name of names) {
     for (const file of ['config.json', 'model.safetensors']) {
       if (!readFileSync(join(fresh, name, file)).equals(readFileSync(join(goldens, name, file)))) throw new Error(`${name}/${file} is not the stored one`);

@@ -42,8 +42,8 @@ typedef struct {
 } shape;
 
 /* o, lse, and with dout the gradients: by definition. `starts` may be NULL. */
-static void reference(const shape *s, const ft_tensor *q, const ft_tensor *k, const ft_tensor *v, const int32_t *starts, const ft_tensor *dout, double *o,
-                      double *lse, double *dq, double *dk, double *dv) {
+static void reference(const shape *s, const ft_tensor *q, const ft_tensor *k, const ft_tensor *v, const int32_t *starts, const ft_tensor *dout,
+                      double *o, double *lse, double *dq, double *dk, double *dv) {
   const int64_t w = s->width, group = s->heads / s->kv_heads;
   double *p = malloc((size_t)s->keys * 8);
   largest_score = largest_term = 0;
@@ -132,7 +132,9 @@ static void whole(const test_target *target, shape s, int dtype, bool documents)
     ft_tensor part[7], to[2], to_grads[3];
     for (int i = 0; i < 7; i++) part[i] = test_view(&back[i], b * back[i].count / s.rows, back[i].rank, 1, T, i == 3 ? 1 : back[i].shape[2]);
     for (int i = 0; i < 2; i++) to[i] = test_view(&other[i], b * other[i].count / s.rows, 3, 1, T, other[i].shape[2]);
-    for (int i = 0; i < 3; i++) to_grads[i] = test_view(&other_grads[i], b * other_grads[i].count / s.rows, 3, 1, T, other_grads[i].shape[2]);
+    for (int i = 0; i < 3; i++) {
+      to_grads[i] = test_view(&other_grads[i], b * other_grads[i].count / s.rows, 3, 1, T, other_grads[i].shape[2]);
+    }
     test_run(target, "attention", pools[2], part, 4, to, 2, attrs);
     test_run(target, "attention_backward", pools[2], part, 7, to_grads, 3, attrs);
   }
@@ -145,12 +147,12 @@ static void whole(const test_target *target, shape s, int dtype, bool documents)
 }
 
 static void cached(const test_target *target, shape s, int dtype) {
-  snprintf(context, sizeof context, "%s cached B %d T %d C %d after %d H %d G %d K %d", target->name, (int)s.rows, (int)s.queries, (int)s.keys, (int)s.offset,
-           (int)s.heads, (int)s.kv_heads, (int)s.width);
+  snprintf(context, sizeof context, "%s cached B %d T %d C %d after %d H %d G %d K %d", target->name, (int)s.rows, (int)s.queries,
+           (int)s.keys, (int)s.offset, (int)s.heads, (int)s.kv_heads, (int)s.width);
   const double attrs[] = {(double)s.heads, (double)s.kv_heads, (double)s.width, s.scale};
   const int64_t D = s.heads * s.width, E = s.kv_heads * s.width;
-  ft_tensor in[4] = {test_filled(FT_F32, 3, s.rows, s.queries, D), test_filled(dtype, 3, s.rows, s.keys, E), test_filled(dtype, 3, s.rows, s.keys, E),
-                     test_tensor(FT_I32, 1, 1, 1, 1)};
+  ft_tensor in[4] = {test_filled(FT_F32, 3, s.rows, s.queries, D), test_filled(dtype, 3, s.rows, s.keys, E),
+                     test_filled(dtype, 3, s.rows, s.keys, E), test_tensor(FT_I32, 1, 1, 1, 1)};
   *(int32_t *)in[3].data = (int32_t)s.offset;
   ft_tensor out = test_tensor(FT_F32, 3, s.rows, s.queries, D), other = test_tensor(FT_F32, 3, s.rows, s.queries, D);
   double *o = calloc((size_t)out.count, 8);
@@ -175,19 +177,25 @@ int main(void) {
     for (int i = 0; i < 11; i++) {
       for (int j = 0; j < 8; j++) {
         const int64_t kv_heads = 1 + (i + j) % 2, heads = kv_heads * (1 + (i + 2 * j) % 3);
-        const shape s = {.rows = 1 + (i + j) % 3, .queries = lengths[i], .heads = heads, .kv_heads = kv_heads, .width = widths[j], .scale = 1 / sqrt((double)widths[j])};
+        const shape s = {.rows = 1 + (i + j) % 3, .queries = lengths[i], .heads = heads, .kv_heads = kv_heads, .width = widths[j],
+                         .scale = 1 / sqrt((double)widths[j])};
         whole(&targets[t], s, FT_F32, (i + j) % 2);
         if (j % 3 == 0) whole(&targets[t], s, i % 2 ? FT_BF16 : FT_F16, true);
       }
     }
-    whole(&targets[t], (shape){.rows = 2, .queries = 500, .heads = 3, .kv_heads = 1, .width = 64, .scale = 0.125}, FT_F32, true);  /* two chunks */
-    whole(&targets[t], (shape){.rows = 1, .queries = 1800, .heads = 2, .kv_heads = 1, .width = 16, .scale = 2}, FT_F32, false);    /* four chunks */
-    whole(&targets[t], (shape){.rows = 5, .queries = 300, .heads = 2, .kv_heads = 2, .width = 256, .scale = 0.06}, FT_F32, true); /* several passes */
-    whole(&targets[t], (shape){.rows = 1, .queries = 200, .heads = 1, .kv_heads = 1, .width = 32, .scale = 50}, FT_F32, true);    /* sharp softmax */
+    const shape two_chunks = {.rows = 2, .queries = 500, .heads = 3, .kv_heads = 1, .width = 64, .scale = 0.125};
+    const shape four_chunks = {.rows = 1, .queries = 1800, .heads = 2, .kv_heads = 1, .width = 16, .scale = 2};
+    const shape several_passes = {.rows = 5, .queries = 300, .heads = 2, .kv_heads = 2, .width = 256, .scale = 0.06};
+    const shape sharp = {.rows = 1, .queries = 200, .heads = 1, .kv_heads = 1, .width = 32, .scale = 50};
+    whole(&targets[t], two_chunks, FT_F32, true);
+    whole(&targets[t], four_chunks, FT_F32, false);
+    whole(&targets[t], several_passes, FT_F32, true);
+    whole(&targets[t], sharp, FT_F32, true);
     const int64_t news[] = {1, 2, 5, 15, 16, 40, 130};
     for (int i = 0; i < 7; i++) {
       for (int j = 0; j < 8; j++) {
-        const shape s = {.rows = 1 + j % 2, .queries = news[i], .keys = 250, .offset = i * j * 2, .heads = 4, .kv_heads = 1 + j % 2, .width = widths[j], .scale = 0.3};
+        const shape s = {.rows = 1 + j % 2, .queries = news[i], .keys = 250, .offset = i * j * 2, .heads = 4, .kv_heads = 1 + j % 2,
+                         .width = widths[j], .scale = 0.3};
         cached(&targets[t], s, j % 2 ? FT_F32 : FT_BF16);
       }
     }

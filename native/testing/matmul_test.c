@@ -14,7 +14,8 @@ static void fail(const char *what, const test_target *target, const char *op, in
 
 static struct ft_pool *pools[4];
 
-static void same_bits(const char *what, const test_target *target, const char *op, const ft_tensor *x, const ft_tensor *y, int64_t m, int64_t n, int64_t k) {
+static void same_bits(const char *what, const test_target *target, const char *op, const ft_tensor *x, const ft_tensor *y, int64_t m, int64_t n,
+                      int64_t k) {
   checked++;
   if (memcmp(x->data, y->data, test_bytes(x)) == 0) return;
   for (int64_t i = 0; i < x->count; i++) {
@@ -26,7 +27,8 @@ static void same_bits(const char *what, const test_target *target, const char *o
 }
 
 /* y = a · b or a · bᵀ: m rows, n columns, depth k. */
-static void linear(const test_target *target, bool transposed, int64_t m, int64_t n, int64_t k, bool bias, int a_dtype, int b_dtype, int y_dtype) {
+static void linear(const test_target *target, bool transposed, int64_t m, int64_t n, int64_t k, bool bias, int a_dtype, int b_dtype,
+                   int y_dtype) {
   const char *op = transposed ? "matmul_nt" : "matmul_nn";
   const double attrs[] = {bias};
   ft_tensor in[3] = {test_filled(a_dtype, 2, m, k, 1), transposed ? test_filled(b_dtype, 2, n, k, 1) : test_filled(b_dtype, 2, k, n, 1), {0}};
@@ -115,7 +117,8 @@ int main(void) {
       for (int b = 0; b < 6; b++) {
         for (int c = 0; c < 6; c++) {
           const int type = (a + b + c) % 3;
-          for (int transposed = 0; transposed < 2; transposed++) linear(&targets[t], transposed, sizes[a], sizes[b], sizes[c], (a + b) % 2, FT_F32, FT_F32, FT_F32);
+          linear(&targets[t], true, sizes[a], sizes[b], sizes[c], (a + b) % 2, FT_F32, FT_F32, FT_F32);
+          linear(&targets[t], false, sizes[a], sizes[b], sizes[c], (a + b) % 2, FT_F32, FT_F32, FT_F32);
           linear(&targets[t], c % 2, sizes[a], sizes[b], sizes[c], a % 2, dtypes[type], dtypes[(type + a) % 3], dtypes[(type + b) % 3]);
         }
         over_tokens(&targets[t], 3, sizes[a], sizes[b], 33, dtypes[(a + b) % 3]);

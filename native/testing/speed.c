@@ -1,7 +1,8 @@
 /*
  * Speed of products and attention as shares of the multiply-add rate in registers (limit.c), measured before and after each call:
  * medians of 7 rounds. `wall` counts what passed, so it needs a quiet machine; `cpu` counts the processor time of all threads, waiting
- * in the pool's spin loops included, and holds on a busy one too (a call lasts at least 40 ms, as this clock ticks). A share above 100 % means that the limit is wrong, and fails.
+ * in the pool's spin loops included, and holds better on a busy one (a measurement lasts at least 40 ms, as this clock ticks).
+ * A share above 100 % means that the limit is wrong, and fails.
  * sh native/testing/build.sh speed; environment SPEED_TARGET, SPEED_THREADS, SPEED_ONLY (m products, s few rows, a attention).
  */
 #include "testing.h"
@@ -50,7 +51,8 @@ static int products = 0;
 
 static int implausible = 0;
 
-static void measure(const char *label, const char *op, double flops, const ft_tensor *in, int n_in, const ft_tensor *out, int n_out, const double *attrs) {
+static void measure(const char *label, const char *op, double flops, const ft_tensor *in, int n_in, const ft_tensor *out, int n_out,
+                    const double *attrs) {
   const ft_call call = test_call(target, op, pool, in, n_in, out, n_out, attrs);
   const ft_entry *entry = test_entry(target, op);
   double rates[ROUNDS], walls[ROUNDS], cpus[ROUNDS];
@@ -67,7 +69,8 @@ static void measure(const char *label, const char *op, double flops, const ft_te
     cpus[r] = 2 * rate.cpu / (before.cpu + after.cpu);
   }
   const double rate = median(rates), wall = median(walls), cpu = median(cpus);
-  printf("%-34s %8.1f GFLOP/s  wall %5.1f %%  cpu %5.1f %%   workspace %.2f MB\n", label, rate, wall * 100, cpu * 100, (double)call.workspace_bytes * 1e-6);
+  printf("%-34s %8.1f GFLOP/s  wall %5.1f %%  cpu %5.1f %%   workspace %.2f MB\n", label, rate, wall * 100, cpu * 100,
+         (double)call.workspace_bytes * 1e-6);
   fflush(stdout);
   if (cpu > 1.02) implausible++;
   if (strncmp(op, "matmul", 6) == 0 && in[0].shape[in[0].rank - 2] >= 512) {
@@ -104,13 +107,12 @@ static void attention(int64_t rows, int64_t length, int64_t heads, int64_t kv_he
   const double attrs[] = {(double)heads, (double)kv_heads, (double)width, 1 / sqrt((double)width)};
   const double pairs = (double)rows * (double)heads * (double)length * (double)length * (double)width;
   const int64_t D = heads * width, E = kv_heads * width;
-  ft_tensor all[] = {test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, E), test_filled(FT_F32, 3, rows, length, E),
-                     test_tensor(FT_I32, 2, rows, length, 1), test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, heads),
-                     test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, D), test_filled(FT_F32, 3, rows, length, E),
-                     test_filled(FT_F32, 3, rows, length, E)};
+  ft_tensor all[10]; /* q, k, v, documentStart, o, lse, do, dq, dk, dv */
+  const int64_t widths[] = {D, E, E, 1, D, heads, D, D, E, E};
+  for (int i = 0; i < 10; i++) all[i] = i == 3 ? test_tensor(FT_I32, 2, rows, length, 1) : test_filled(FT_F32, 3, rows, length, widths[i]);
   memset(all[3].data, 0, test_bytes(&all[3]));
   char label[80];
-  snprintf(label, sizeof label, "attention B %lld T %lld H %lld/%lld K %lld", (long long)rows, (long long)length, (long long)heads, (long long)kv_heads, (long long)width);
+  snprintf(label, sizeof label, "attention B %d T %d H %d/%d K %d", (int)rows, (int)length, (int)heads, (int)kv_heads, (int)width);
   measure(label, "attention", 2 * pairs, all, 4, &all[4], 2, attrs);
   measure("  backward", "attention_backward", 5 * pairs, all, 7, &all[7], 3, attrs);
   for (int i = 0; i < 10; i++) free(all[i].data);

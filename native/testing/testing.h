@@ -27,10 +27,11 @@ typedef struct {
 TEST_DECLARE(baseline)
 TEST_DECLARE(avx2)
 TEST_DECLARE(avx512)
-#define TEST_TARGETS                                                                                                         \
-  {                                                                                                                          \
-    TEST_TARGET(baseline, true), TEST_TARGET(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")),         \
-        TEST_TARGET(avx512, __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")), \
+#define TEST_HAS(feature) (__builtin_cpu_init(), __builtin_cpu_supports(feature) != 0)
+#define TEST_TARGETS                                                                                                  \
+  {                                                                                                                   \
+    TEST_TARGET(baseline, true), TEST_TARGET(avx2, TEST_HAS("avx2") && TEST_HAS("fma")),                              \
+        TEST_TARGET(avx512, TEST_HAS("avx512bw") && TEST_HAS("avx512dq") && TEST_HAS("avx512vl")),                    \
   }
 #else
 TEST_DECLARE(neon)
@@ -83,8 +84,8 @@ static inline const ft_entry *test_entry(const test_target *target, const char *
 }
 
 /* A call that is ready to run, any number of times; `workspace` is filled with NaN. */
-static inline ft_call test_call(const test_target *target, const char *op, struct ft_pool *pool, const ft_tensor *in, int n_in, const ft_tensor *out,
-                                int n_out, const double *attrs) {
+static inline ft_call test_call(const test_target *target, const char *op, struct ft_pool *pool, const ft_tensor *in, int n_in,
+                                const ft_tensor *out, int n_out, const double *attrs) {
   ft_call call = {.in = in, .out = out, .attrs = attrs, .pool = pool, .n_in = n_in, .n_out = n_out};
   const ft_entry *entry = test_entry(target, op);
   call.workspace_bytes = entry->workspace == NULL ? 0 : entry->workspace(&call, ft_threads(pool));
@@ -98,8 +99,8 @@ static inline ft_call test_call(const test_target *target, const char *op, struc
   call.workspace = data;
   return call;
 }
-static inline void test_run(const test_target *target, const char *op, struct ft_pool *pool, const ft_tensor *in, int n_in, const ft_tensor *out,
-                            int n_out, const double *attrs) {
+static inline void test_run(const test_target *target, const char *op, struct ft_pool *pool, const ft_tensor *in, int n_in,
+                            const ft_tensor *out, int n_out, const double *attrs) {
   const ft_call call = test_call(target, op, pool, in, n_in, out, n_out, attrs);
   test_entry(target, op)->run(&call);
   free(call.workspace);

@@ -66,9 +66,13 @@ describe('openTokenizer', () => {
     expect(openTokenizer(folder).chatTemplate).toBe('j');
   });
 
-  it('refuses a folder without tokenizer.json, and a broken one', () => {
+  it('lets a folder without tokenizer.json use ids but no text, and refuses a broken one', () => {
     const empty = mkdtempSync(join(folder, 'empty-'));
-    expect(() => openTokenizer(empty)).toThrowError(expect.objectContaining({ code: 'E_FILE' }) as Error);
+    writeFileSync(join(empty, 'config.json'), '{"eos_token_id": [7, 8]}');
+    const ids = openTokenizer(empty);
+    expect(ids).toMatchObject({ bosId: undefined, eosId: 7, chatTemplate: undefined });
+    expect(ids.decode([3, 4])).toBe(' 3 4');
+    expect(() => ids.encode('text', { addSpecialTokens: true })).toThrowError(expect.objectContaining({ code: 'E_FILE' }) as Error);
     writeFileSync(join(empty, 'tokenizer.json'), '{"model":');
     expect(() => openTokenizer(empty)).toThrowError(expect.objectContaining({ code: 'E_FILE' }) as Error);
     writeFileSync(join(empty, 'tokenizer.json'), '{"model": {}}');

@@ -11,49 +11,22 @@ import { openChatTemplate, renderChat } from './chat-template.ts';
 import type { ChatTemplate } from './chat-template.ts';
 import { DecodeStream } from './decode-stream.ts';
 import { encodeLong } from './encode-long.ts';
+import { noTokenizer } from './no-tokenizer.ts';
+import type { Tokenizer } from './tokenizer-interface.ts';
 import type { ChatMessage } from './source-document.ts';
 import { bytesOfToken, tokenReading } from './token-bytes.ts';
-import type { TokenReading } from './token-bytes.ts';
 
 export type { ChatMessage } from './source-document.ts';
-
-export interface Tokenizer {
-  /** Token ids; `addSpecialTokens` applies the tokenizer's own post-processor (BOS for Llama, nothing for GPT-2 and Qwen). */
-  encode(text: string, options: { readonly addSpecialTokens: boolean }): number[];
-  /** Special tokens are shown unless `skipSpecialTokens`. */
-  decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
-  /** A conversation by the model's own chat template, up to where the assistant answers. Errors: E_TEMPLATE. */
-  encodeChat(messages: readonly ChatMessage[], options?: { readonly tools?: readonly unknown[] }): number[];
-  /** Special tokens give no text. */
-  decodeStream(): DecodeStream;
-  /** UTF-8 bytes of a token, or undefined when the vocabulary has no such reading. */
-  tokenBytes(id: number): Uint8Array | undefined;
-  idOf(token: string): number | undefined;
-  /** Added to the vocabulary as a whole, such as `<|im_end|>`. */
-  isAdded(id: number): boolean;
-  readonly reading: TokenReading;
-  readonly bosId: number | undefined;
-  readonly eosId: number | undefined;
-  /** `bos_token`, `eos_token`, `pad_token` … as chat templates name them. */
-  readonly specialTokens: Readonly<Record<string, string>>;
-  /** The model's own template, `default` if it has several. */
-  readonly chatTemplate: string | undefined;
-  /** The tokens that end an assistant's turn in the model's own chat template; empty without one. */
-  readonly endOfTurnIds: readonly number[];
-  /** Largest id + 1. */
-  readonly size: number;
-}
+export type { Tokenizer } from './tokenizer-interface.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Errors: E_FILE when tokenizer.json is missing or cannot be used. */
+/** Errors: E_FILE when tokenizer.json cannot be used. Without one, ids can be used and text cannot. */
 export function openTokenizer(modelDirectory: string): Tokenizer {
   const tokenizerPath = join(modelDirectory, 'tokenizer.json');
   if (!existsSync(tokenizerPath)) {
-    throw new FulltuneError('E_FILE', 'the model folder has no tokenizer.json', {
-      where: modelDirectory,
-      remedy: "Save it in the fast format: AutoTokenizer.from_pretrained(…).save_pretrained(…) in transformers writes tokenizer.json.",
-    });
+    const id = (name: 'bos' | 'eos'): number | undefined => specialId(name, {}, () => undefined, modelDirectory);
+    return noTokenizer(modelDirectory, { bosId: id('bos'), eosId: id('eos') });
   }
   const tokenizerJson = readJson(tokenizerPath);
   const config = readOptionalJson(join(modelDirectory, 'tokenizer_config.json'));

@@ -98,6 +98,12 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
   return config;
 }
 
+/** The longest row that the model can take here: its positions, or less when a layer sees only so many tokens back. */
+export function longestRow(config: ModelConfig): number {
+  const window = config.kind === 'llama' ? config.slidingWindow : undefined;
+  return Math.min(config.maxPositions, window ?? config.maxPositions);
+}
+
 /**
  * Refuses rows of `length` tokens that the model as built here would compute wrongly: longer than its sliding window or its table of
  * positions. Returns what should be said about the rest.

@@ -8,7 +8,7 @@ import { FulltuneError } from '../base/errors.ts';
 import { compileGenerator, type CompiledGenerator } from '../compile/compile-generator.ts';
 import type { Device } from '../devices/device.ts';
 import type { Program } from '../devices/program.ts';
-import { checkLength } from '../models/model-config.ts';
+import { checkLength, longestRow } from '../models/model-config.ts';
 import type { ModelDirectory } from './model-directory.ts';
 import { sampleToken, type SamplingOptions } from './sampler.ts';
 import { TrainingState } from './training-state.ts';
@@ -85,7 +85,7 @@ export class Generator {
     this.free();
     let capacity = SMALLEST_CAPACITY;
     while (capacity < tokens) capacity *= 2;
-    capacity = Math.min(capacity, this.model.config.maxPositions);
+    capacity = Math.min(capacity, longestRow(this.model.config));
     const compiled = compileGenerator({ model: this.model.config, device: this.device, capacity, chunk: CHUNK });
     const state = await TrainingState.create(this.device, compiled.memory, compiled.constants);
     await readWeights(state, this.model.path, this.model.parameters);

@@ -5,7 +5,7 @@ import { prepareData, type DataStatistics } from '../data/prepare.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { dtypeBytes } from '../graph/dtype.ts';
 import { elementCount } from '../graph/shape.ts';
-import type { ModelConfig } from '../models/model-config.ts';
+import { longestRow, type ModelConfig } from '../models/model-config.ts';
 import { countParameters } from '../models/parameters.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
@@ -26,7 +26,7 @@ export async function inspectData(config: RunConfig, options: { readonly rows?: 
   const settings = resolveSettings({ ...config, dataset: resolveDatasetPath(config.dataset) });
   const model = openModelDirectory(settings.model);
   const data = await prepareData({
-    settings, modelDirectory: model.path, vocabularySize: model.config.vocabularySize, modelMaxLength: model.config.maxPositions, workDirectory: tokenCache(),
+    settings, modelDirectory: model.path, vocabularySize: model.config.vocabularySize, modelMaxLength: longestRow(model.config), workDirectory: tokenCache(),
   });
   const rows = inspectRows(data, { rows: options.rows ?? 5 });
   data.train.close();

@@ -7,7 +7,7 @@ import { prepareData } from '../data/prepare.ts';
 import { openTokenizer, type ChatMessage, type Tokenizer } from '../data/tokenizer.ts';
 import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
-import type { ModelConfig } from '../models/model-config.ts';
+import { longestRow, type ModelConfig } from '../models/model-config.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { createDevice } from './devices.ts';
@@ -78,9 +78,10 @@ export class Model implements AsyncDisposable {
   /** The answer piece by piece. A list of messages goes through the chat template, a string as it is. */
   async *generate(prompt: string | readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<string, void, void> {
     const ids = typeof prompt === 'string' ? this.tokenizer.encode(prompt, { addSpecialTokens: true }) : this.tokenizer.encodeChat(prompt);
-    const room = this.config.maxPositions - ids.length;
+    const longest = longestRow(this.config);
+    const room = longest - ids.length;
     if (room <= 0) {
-      throw new FulltuneError('E_DATA', `the prompt has ${ids.length} tokens; the model takes ${this.config.maxPositions}, prompt and answer together`, { remedy: 'Shorten the prompt.' });
+      throw new FulltuneError('E_DATA', `the prompt has ${ids.length} tokens; the model takes ${longest}, prompt and answer together`, { remedy: 'Shorten the prompt.' });
     }
     const defaults = generationDefaults(this.path, this.config);
     const tokens = this.generator.tokens(ids, {
@@ -114,7 +115,7 @@ export class Model implements AsyncDisposable {
     });
     const signal = options.signal ?? new AbortController().signal;
     const data = await prepareData({
-      settings, modelDirectory: this.path, vocabularySize: this.config.vocabularySize, modelMaxLength: this.config.maxPositions, workDirectory: tokenCache(), signal,
+      settings, modelDirectory: this.path, vocabularySize: this.config.vocabularySize, modelMaxLength: longestRow(this.config), workDirectory: tokenCache(), signal,
     });
     const rowLengths = settings.packing ? [data.maxLength] : data.bucketLengths;
     const microBatchSize = Math.min(options.batchSize ?? 4, data.train.documents);

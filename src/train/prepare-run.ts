@@ -10,7 +10,7 @@ import { prepareData, type PreparedData } from '../data/prepare.ts';
 import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
-import { checkLength, type ModelConfig } from '../models/model-config.ts';
+import { checkLength, longestRow, type ModelConfig } from '../models/model-config.ts';
 import { compilePlan, type ChoosePlan, type PlannedRun } from '../compile/planned-run.ts';
 import type { Choice, ProgressEvent } from '../run/events.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
@@ -51,7 +51,8 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     settings,
     modelDirectory: model.path,
     vocabularySize: model.config.vocabularySize,
-    modelMaxLength: model.config.maxPositions,
+    // A length that the user sets is checked below, with the reason; one that is chosen here fits.
+    modelMaxLength: settings.max_length === undefined ? longestRow(model.config) : model.config.maxPositions,
     workDirectory: tokenCache(),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     onProgress: ({ dataset, bytesRead, totalBytes }) => options.onProgress?.({ kind: 'progress', what: 'tokenising', dataset: basename(dataset), doneBytes: bytesRead, totalBytes }),
