@@ -11,6 +11,10 @@
 #include "../convert.h"
 #include "../pool.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 typedef struct {
   const char *name;
   bool supported;
@@ -27,12 +31,17 @@ typedef struct {
 TEST_DECLARE(baseline)
 TEST_DECLARE(avx2)
 TEST_DECLARE(avx512)
-#define TEST_HAS(feature) (__builtin_cpu_init(), __builtin_cpu_supports(feature) != 0)
-#define TEST_TARGETS                                                                                                  \
-  {                                                                                                                   \
-    TEST_TARGET(baseline, true), TEST_TARGET(avx2, TEST_HAS("avx2") && TEST_HAS("fma")),                              \
-        TEST_TARGET(avx512, TEST_HAS("avx512bw") && TEST_HAS("avx512dq") && TEST_HAS("avx512vl")),                    \
-  }
+/* Bits of CPUID leaf 7 that must all be set; read here because some compilers' __builtin_cpu_supports always says no. */
+static inline bool test_has(uint32_t bits) {
+  uint32_t a, b, c, d, low, high;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (1u << 27)) == 0 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (b & bits) == bits && (low & 0x6) == 0x6 && ((bits >> 16 & 1) == 0 || (low & 0xe6) == 0xe6);
+}
+#define TEST_AVX2 (1u << 5)
+#define TEST_AVX512 (TEST_AVX2 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31)
+#define TEST_TARGETS \
+  { TEST_TARGET(baseline, true), TEST_TARGET(avx2, test_has(TEST_AVX2)), TEST_TARGET(avx512, test_has(TEST_AVX512)) }
 #else
 TEST_DECLARE(neon)
 #define TEST_TARGETS { TEST_TARGET(neon, true) }
