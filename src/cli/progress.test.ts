@@ -19,6 +19,9 @@ run     runs/a b
 chosen
   max_length  512  the longest document has 497 tokens
 
+techniques
+  optimizer: AdamW, f32 moments
+
 note  dropout 0.1 is not applied
 
 memory at the peak

@@ -83,6 +83,8 @@ describe('parseConfig', () => {
     ['max_steps', -1, 'max_steps is -1; it must be a whole number from 1 to 1000000000'],
     ['logging_steps', 0, 'logging_steps is 0; it must be a whole number from 1 to 1000000000'],
     ['eval_steps', 0, 'eval_steps is 0'],
+    ['load_best_model_at_end', 1, 'load_best_model_at_end is 1; it must be true or false'],
+    ['early_stopping_patience', 0, 'early_stopping_patience is 0; it must be a whole number from 1 to 1000000'],
     ['save_steps', 0, 'save_steps is 0'],
     ['save_total_limit', 0, 'save_total_limit is 0; it must be a whole number from 1 to 1000000'],
     ['save_dtype', 'int8', "save_dtype is 'int8'; it must be one of source, float32, bfloat16, float16"],
