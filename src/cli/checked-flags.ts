@@ -15,7 +15,7 @@ export function numberFlag({ least, most, whole = false, aboveLeast = false }: N
   return (text) => {
     const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
     const inside = value >= least && value <= most && !(aboveLeast && value === least) && (!whole || Number.isInteger(value));
-    if (!inside) throw new InvalidArgumentError(`It must be a ${whole ? 'whole ' : ''}number ${aboveLeast ? 'above' : 'from'} ${least} to ${most}.`);
+    if (!inside) throw new InvalidArgumentError(`It must be a ${whole ? 'whole ' : ''}number ${aboveLeast ? `above ${least}, at most` : `from ${least} to`} ${most}.`);
     return value;
   };
 }

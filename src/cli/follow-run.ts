@@ -3,6 +3,7 @@
 import type { RunResult } from '../index.ts';
 import type { RunEvent } from '../run/events.ts';
 import { INTERRUPTED, isInterruption, withInterrupt } from './interrupt.ts';
+import { quoted } from './progress.ts';
 import { jsonView, textView } from './run-view.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -20,17 +21,18 @@ export interface FollowOptions {
 /** The exit code: 0 finished, 130 interrupted. Rejects with what the run rejects with. */
 export function followRun(start: (signal: AbortSignal) => FollowedRun, terminal: Terminal, { json, dataset }: FollowOptions): Promise<number> {
   const view = json ? jsonView(terminal) : textView(terminal, { dataset });
-  let started = false;
-  const onFirst = (): void => view.note(started ? 'finishing: writing a checkpoint … (press again to stop at once)' : 'stopping … (press again to stop at once)');
+  let directory: string | undefined;
+  const onFirst = (): void => view.note(directory !== undefined ? 'finishing: writing a checkpoint … (press again to stop at once)' : 'stopping … (press again to stop at once)');
+  const onSecond = (): void => view.note(directory === undefined ? 'stopped' : `stopped at once; from the newest checkpoint: fulltune resume ${quoted(directory)}`);
   return withInterrupt(async (signal) => {
     try {
       const run = start(signal);
       for await (const event of run) {
-        started ||= event.kind === 'start';
+        if (event.kind === 'start') directory = event.runDirectory;
         view.show(event);
       }
       const { reason, runDirectory } = await run.result;
-      if (reason === 'interrupted' && json) view.note(`fulltune resume ${runDirectory}`);
+      if (reason === 'interrupted' && json) view.note(`fulltune resume ${quoted(runDirectory)}`);
       return reason === 'interrupted' ? INTERRUPTED : 0;
     } catch (error) {
       if (!isInterruption(error, signal)) throw error;
@@ -39,5 +41,5 @@ export function followRun(start: (signal: AbortSignal) => FollowedRun, terminal:
     } finally {
       view.close();
     }
-  }, { onFirst });
+  }, { onFirst, onSecond });
 }

@@ -11,8 +11,8 @@ describe('withInterrupt', () => {
       process.emit('SIGTERM');
       process.emit('SIGINT');
       return Promise.resolve('done');
-    }, { onFirst: () => said.push('first'), exit: (code) => said.push(`exit ${code}`) });
-    expect([result, ...said]).toEqual(['done', 'first', 'aborted true', 'exit 130', 'exit 130']);
+    }, { onFirst: () => said.push('first'), onSecond: () => said.push('second'), exit: (code) => said.push(`exit ${code}`) });
+    expect([result, ...said]).toEqual(['done', 'first', 'aborted true', 'second', 'exit 130', 'second', 'exit 130']);
     expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
   });
 

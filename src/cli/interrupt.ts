@@ -7,15 +7,20 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 export interface InterruptOptions {
   /** Told at the first signal. */
   readonly onFirst: () => void;
+  /** Told at the second, just before the process ends. */
+  readonly onSecond?: () => void;
   /** Ends the process; tests put something else here. */
   readonly exit?: (code: number) => void;
 }
 
 /** Runs `work` with a signal that aborts at the first interruption. Listeners are gone when it has ended. */
-export async function withInterrupt<T>(work: (signal: AbortSignal) => Promise<T>, { onFirst, exit = (code) => process.exit(code) }: InterruptOptions): Promise<T> {
+export async function withInterrupt<T>(work: (signal: AbortSignal) => Promise<T>, { onFirst, onSecond, exit = (code) => process.exit(code) }: InterruptOptions): Promise<T> {
   const controller = new AbortController();
   const listener = (): void => {
-    if (controller.signal.aborted) return exit(INTERRUPTED);
+    if (controller.signal.aborted) {
+      onSecond?.();
+      return exit(INTERRUPTED);
+    }
     onFirst();
     controller.abort();
   };

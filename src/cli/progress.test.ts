@@ -58,6 +58,10 @@ describe('a step', () => {
       '██████░░░░░░░░░░░░░░░░░░ 1/4  loss 3.214  left 1:05  5,000 tok/s  lr 9.60e-4  grad 1.500  epoch 0.20  MFU 61 %  200.0 MiB');
   });
 
+  it('names the newest checkpoint on a terminal', () => {
+    expect(renderLiveStep(STEP, 4, { columns: 160, paint: PLAIN, saved: 1 })).toContain('epoch 0.20  saved 1  MFU');
+  });
+
   it.each([20, 40, 60, 80, 100, 119])('fits into %i columns', (columns) => {
     expect(visibleWidth(renderLiveStep(STEP, 4, { columns, paint: PLAIN }))).toBeLessThan(columns);
   });

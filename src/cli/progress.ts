@@ -62,8 +62,15 @@ export function renderStep(event: StepEvent, totalSteps: number): string {
   ].join('  ');
 }
 
+export interface LiveOptions {
+  readonly columns: number;
+  readonly paint: Paint;
+  /** Step of the newest checkpoint, where there is one. */
+  readonly saved?: number | undefined;
+}
+
 /** One step as the line that is written over: a bar, then the same figures; cut to `columns`. */
-export function renderLiveStep(event: StepEvent, totalSteps: number, { columns, paint }: { readonly columns: number; readonly paint: Paint }): string {
+export function renderLiveStep(event: StepEvent, totalSteps: number, { columns, paint, saved }: LiveOptions): string {
   const width = Math.max(8, Math.min(24, columns - 100));
   const filled = Math.round((event.step / totalSteps) * width);
   const bar = `${'█'.repeat(filled)}${'░'.repeat(width - filled)}`;
@@ -75,6 +82,7 @@ export function renderLiveStep(event: StepEvent, totalSteps: number, { columns, 
     `lr ${formatRate(event.learningRate)}`,
     `grad ${formatValue(event.gradientNorm)}`,
     `epoch ${event.epoch.toFixed(2)}`,
+    ...(saved === undefined ? [] : [`saved ${saved}`]),
     `MFU ${formatShare(event.mfu)}`,
     formatBytes(event.residentBytes),
   ];

@@ -25,6 +25,8 @@ function readText(path: string): string {
     return readFileSync(path, 'utf8');
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : `cannot be read: ${(error as Error).message}`;
-    throw new FulltuneError('E_FILE', `the config file '${path}' ${reason}`, { where: path, cause: error });
+    throw new FulltuneError('E_FILE', `the config file '${path}' ${reason}`, {
+      where: path, remedy: `Check the spelling; it was looked for from ${process.cwd()}.`, cause: error,
+    });
   }
 }

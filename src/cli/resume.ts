@@ -1,5 +1,6 @@
 /** `fulltune resume RUN`: from the newest complete checkpoint, or from the one that is named. */
 
+import { join } from 'node:path';
 import { addConfigFlags, configFromFlags } from './config-flags.ts';
 import { followRun } from './follow-run.ts';
 import type { ConfigureVerb } from './verb.ts';
@@ -20,7 +21,18 @@ export const configureResume: ConfigureVerb = (command, { terminal, loadEngine }
       return followRun(
         (signal) => engine.resume(directory, changes, { signal, ...(checkpoint === undefined ? {} : { checkpoint }) }),
         terminal,
-        { json, dataset: changes.eval_dataset },
+        { json, dataset: changes.eval_dataset ?? await datasetOf(directory) },
       );
     }));
 };
+
+/** What the run was evaluated or trained on, for the command that is shown at the end. A run that cannot be read is refused by the engine. */
+async function datasetOf(directory: string): Promise<string | undefined> {
+  const { readConfigFile } = await import('./read-config-file.ts');
+  try {
+    const { eval_dataset: evaluation, dataset } = readConfigFile(join(directory, 'config.yaml'));
+    return evaluation ?? dataset;
+  } catch {
+    return undefined;
+  }
+}

@@ -16,7 +16,14 @@ describe('renderRow', () => {
     expect(renderRow(PIECES, PLAIN, { most: 3 })).toBe('ab‹c› … (3 more characters)');
     expect(renderRow(PIECES, PLAIN, { most: 2 })).toBe('ab … (4 more characters)');
     expect(renderRow(PIECES, PLAIN, { most: 6 })).toBe('ab‹cd\ne›');
-    expect(renderRow([{ text: '🙂🙂🙂', trained: false }], PLAIN, { most: 2 })).toBe('🙂🙂 … (1 more characters)');
+    expect(renderRow([{ text: '🙂🙂🙂', trained: false }], PLAIN, { most: 2 })).toBe('🙂🙂 … (1 more character)');
+  });
+
+  it('shortens a long untrained beginning, so that trained tokens are seen', () => {
+    const long = [{ text: 'p'.repeat(100), trained: false }, { text: 'answer'.repeat(10), trained: true }];
+    expect(renderRow(long, PLAIN, { most: 20 })).toBe('ppppp … (90 characters) … ppppp‹answeransw› … (50 more characters)');
+    expect(renderRow([{ text: 'p'.repeat(100), trained: false }, { text: 'yes', trained: true }], PLAIN, { most: 20 })).toBe('ppppp … (83 characters) … pppppppppppp‹yes›');
+    expect(renderRow([{ text: 'p'.repeat(30), trained: false }], PLAIN, { most: 20 })).toBe(`${'p'.repeat(20)} … (10 more characters)`);
   });
 
   it('shows control characters, so that data cannot move the cursor', () => {

@@ -9,7 +9,7 @@ export interface Piece {
 }
 
 export interface RowViewOptions {
-  /** Characters shown; the rest is counted. Default: all. */
+  /** Characters shown; the rest is counted. A long untrained beginning is shortened so that the first trained ones are seen. Default: all. */
   readonly most?: number;
   readonly indent?: string;
 }
@@ -17,15 +17,42 @@ export interface RowViewOptions {
 /** One row. Control characters are shown as pictures, so that data cannot move the cursor. */
 export function renderRow(pieces: readonly Piece[], paint: Paint, { most = Number.POSITIVE_INFINITY, indent = '' }: RowViewOptions = {}): string {
   const total = pieces.reduce((sum, { text }) => sum + [...text].length, 0);
-  let left = most;
+  const gap = total > most ? skipped(pieces, most) : { start: 0, length: 0 };
+  const end = most + gap.length;
+  let position = 0;
   let text = '';
   for (const { text: whole, trained } of joined(pieces)) {
-    const shown = [...whole].slice(0, left);
-    left -= shown.length;
-    if (shown.length > 0) text += trained ? marked(visible(shown.join('')), paint) : paint.apply('dim', visible(shown.join('')));
+    const characters = [...whole];
+    const show = (from: number, to: number): void => {
+      const shown = visible(characters.slice(Math.max(0, from - position), Math.max(0, to - position)).join(''));
+      if (shown !== '') text += trained ? marked(shown, paint) : paint.apply('dim', shown);
+    };
+    const after = position + characters.length;
+    show(position, Math.min(after, gap.start));
+    if (gap.length > 0 && position <= gap.start && gap.start < after) text += ` … (${counted(gap.length)}) … `;
+    show(Math.max(position, gap.start + gap.length), Math.min(after, end));
+    position = after;
   }
-  if (total > most) text += ` … (${formatCount(total - most)} more characters)`;
+  if (total > end) text += ` … (${counted(total - end, 'more ')})`;
   return text.split('\n').map((line) => indent + line).join('\n');
+}
+
+/** What of a long untrained beginning is left out, so that at least half of the room is for the first trained characters and what follows. */
+function skipped(pieces: readonly Piece[], most: number): { readonly start: number; readonly length: number } {
+  let before = 0;
+  for (const { text, trained } of pieces) {
+    if (trained && text !== '') break;
+    before += [...text].length;
+  }
+  const total = pieces.reduce((sum, { text }) => sum + [...text].length, 0);
+  const room = Math.floor(most / 2);
+  if (before === total || before <= room) return { start: 0, length: 0 };
+  const start = Math.floor(room / 2);
+  return { start, length: Math.min(before - room, total - most) };
+}
+
+function counted(characters: number, more = ''): string {
+  return `${formatCount(characters)} ${more}character${characters === 1 ? '' : 's'}`;
 }
 
 /** Colour is set anew on each line, since an indent or a pager may stand between them. */

@@ -14,12 +14,15 @@ const MEANING: Readonly<Record<Layout, string>> = {
 };
 
 export function dataNotices(
-  datasetPath: string, { counts, layout, eosId, endOfTurnIds, chatTemplate }: TokenFileSummary,
+  datasetPath: string, { counts, layout, unusedColumns, eosId, endOfTurnIds, chatTemplate }: TokenFileSummary,
   settings: { readonly longestTokens: number; readonly chatTemplate: string | undefined },
 ): readonly string[] {
   const name = basename(datasetPath);
   const notices: string[] = [];
   if (layout !== null) notices.push(`${name}: ${MEANING[layout]}`);
+  if (unusedColumns.length > 0) {
+    notices.push(`${name}: ${unusedColumns.length === 1 ? 'this column is' : 'these columns are'} not used: ${unusedColumns.join(', ')}`);
+  }
   if (counts.cut > 0) {
     const share = (100 * counts.cutTokens) / (counts.tokens + counts.cutTokens);
     notices.push(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { layoutOf, parseRow } from './parse-row.ts';
+import { layoutOf, parseRow, unusedColumns } from './parse-row.ts';
 import type { SourceDocument } from './source-document.ts';
 
 const where = 'data.jsonl:9';
@@ -106,6 +106,13 @@ describe('parseRow', () => {
     refused({ prompt: 'p' }, 'prompt');
     refused([1], 'a list');
     refused('text', 'a string');
+  });
+
+  it('knows which columns are not read', () => {
+    expect(unusedColumns({ instruction: 'i', context: 'c', response: 'r', category: 'qa' }, 'instruction/output')).toEqual(['category']);
+    expect(unusedColumns({ system: 's', prompt: 'p', completion: 'c' }, 'prompt/completion')).toEqual(['system']);
+    expect(unusedColumns({ messages: [], tools: [], text: 't', id: 1 }, 'messages')).toEqual(['text', 'id']);
+    expect(unusedColumns({ text: 't' }, 'text')).toEqual([]);
   });
 
   it('refuses a row of another layout than the rows before it', () => {

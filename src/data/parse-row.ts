@@ -46,12 +46,29 @@ export function layoutOf(row: unknown, where: string): Layout {
   return found.layout;
 }
 
+/** Columns of each layout that are read. `labels`, `tools`, `system`, `input` and `context` may be missing. */
+const READ: Readonly<Record<Layout, readonly string[]>> = {
+  'input_ids': ['input_ids', 'labels'],
+  'messages': ['messages', 'tools'],
+  'conversations': ['conversations', 'system', 'tools'],
+  'prompt/completion': ['prompt', 'completion', 'tools'],
+  'instruction/output': ['instruction', 'output', 'response', 'input', 'context'],
+  'text': ['text'],
+};
+
+/** Columns of a row that its layout does not read. */
+export function unusedColumns(row: unknown, layout: Layout): readonly string[] {
+  return typeof row === 'object' && row !== null ? Object.keys(row).filter((name) => !READ[layout].includes(name)) : [];
+}
+
 /** Errors: E_DATA with what is wrong in this row. `trainOnInputs`: conversations without an assistant turn are fine. */
 export function parseRow(row: unknown, layout: Layout, options: { readonly trainOnInputs: boolean }, where: string): SourceDocument {
   const columns = columnsOf(row, where);
   const actual = layoutOf(row, where);
   if (actual !== layout) {
-    throw new FulltuneError('E_DATA', `this row has the columns of '${actual}', the rows before it those of '${layout}'`, { where });
+    throw new FulltuneError('E_DATA', `this row has the columns of '${actual}', the rows before it those of '${layout}'`, {
+      where, remedy: 'All rows of a file have the same columns: split it into one file per kind, or bring the rows into one form.',
+    });
   }
   switch (layout) {
     case 'input_ids':
@@ -114,17 +131,19 @@ function parseTokens(columns: Columns, where: string): SourceDocument {
   const ids = integers(columns['input_ids'], 'input_ids', where);
   const labels = columns['labels'] === undefined || columns['labels'] === null ? undefined : integers(columns['labels'], 'labels', where);
   if (labels !== undefined && labels.length !== ids.length) {
-    throw new FulltuneError('E_DATA', `labels has ${labels.length} entries and input_ids ${ids.length}`, { where });
+    throw new FulltuneError('E_DATA', `labels has ${labels.length} entries and input_ids ${ids.length}`, {
+      where, remedy: 'There is one label per token, -100 where nothing is learned; the shift by one happens in training.',
+    });
   }
   return { kind: 'tokens', ids, labels };
 }
 
 function integers(value: unknown, column: string, where: string): readonly number[] {
-  if (!Array.isArray(value)) throw new FulltuneError('E_DATA', `${column} is ${kindOf(value)}, not a list of integers`, { where });
+  if (!Array.isArray(value)) throw new FulltuneError('E_DATA', `${column} is ${kindOf(value)}, not a list of integers`, { where, remedy: 'Mend the row, or take it out.' });
   const list: readonly unknown[] = value;
   const wrong = list.findIndex((entry) => !Number.isInteger(entry));
   if (wrong >= 0) {
-    throw new FulltuneError('E_DATA', `${column}[${wrong}] is ${JSON.stringify(list[wrong])}, not an integer`, { where });
+    throw new FulltuneError('E_DATA', `${column}[${wrong}] is ${JSON.stringify(list[wrong])}, not an integer`, { where, remedy: 'Token ids and labels are whole numbers.' });
   }
   return list as readonly number[];
 }
@@ -133,7 +152,7 @@ function stringOf(columns: Columns, names: readonly string[], where: string): st
   const name = names.find((candidate) => columns[candidate] !== undefined) ?? names[0] ?? '';
   const value = columns[name];
   if (typeof value === 'string') return value;
-  throw new FulltuneError('E_DATA', `${name} is ${kindOf(value)}, not a string`, { where });
+  throw new FulltuneError('E_DATA', `${name} is ${kindOf(value)}, not a string`, { where, remedy: 'Mend the row, or take it out.' });
 }
 
 function optionalString(columns: Columns, names: readonly string[], where: string): string {
@@ -143,7 +162,7 @@ function optionalString(columns: Columns, names: readonly string[], where: strin
 
 function columnsOf(row: unknown, where: string): Columns {
   if (typeof row === 'object' && row !== null && !Array.isArray(row)) return row as Columns;
-  throw new FulltuneError('E_DATA', `a row is an object with named columns, this one is ${kindOf(row)}`, { where });
+  throw new FulltuneError('E_DATA', `a row is an object with named columns, this one is ${kindOf(row)}`, { where, remedy: `Accepted are: ${ACCEPTED_COLUMNS}.` });
 }
 
 function kindOf(value: unknown): string {

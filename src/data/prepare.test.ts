@@ -43,6 +43,19 @@ const marked = (pieces: readonly TextPiece[]): string => pieces.map(({ text, tra
 const refusal = (code: string, parts: Record<string, unknown> = {}): Error => expect.objectContaining({ code, ...parts }) as Error;
 const saying = (text: string): unknown => expect.stringContaining(text);
 
+describe('columns that nothing reads', () => {
+  it('are named, tools too where the template has no place for them', async () => {
+    const row = (more: object): object => ({ messages: [{ role: 'user', content: 'hi' }, { role: 'assistant', content: 'yes' }], ...more });
+    const dataset = write(lines([row({ id: 1 }), row({ tools: [{ name: 'f' }], note: 'x' })]));
+    const data = await prepare('stories', dataset, { chat_template: 'chatml' });
+    expect(data.notices.join('\n')).toContain('these columns are not used: id, note, tools');
+    const withTools = await prepare('qwen2', dataset);
+    expect(withTools.notices.join('\n')).toContain('these columns are not used: id, note');
+    expect(withTools.notices.join('\n')).not.toContain('tools');
+    for (const each of [data, withTools]) each.train.close();
+  });
+});
+
 describe('real datasets', () => {
   it('gsm8k conversations by the Qwen2 template', async () => {
     const data = await prepare('qwen2', head('gsm8k_train_messages.jsonl', 200));
@@ -87,6 +100,8 @@ describe('real datasets', () => {
     const dolly = await prepare('gpt2', sharedPath('datasets/dolly_fixture.json'));
     expect(dolly.statistics).toMatchObject({ rows: 12, cut: 1 });
     expect(dolly.notices.join('\n')).toContain('1 of 12 rows are cut to 1024 tokens');
+    expect(dolly.notices.join('\n')).toContain('this column is not used: category');
+    expect(alpaca.notices.join('\n')).not.toContain('not used');
     const chat = await prepare('qwen2', sharedPath('datasets/chat_tiny.json'));
     expect(chat.example.filter((piece) => piece.trained).map((piece) => piece.text)).toEqual(['The meaning of life is 42.<|im_end|>', 'I agree.<|im_end|>']);
     for (const data of [alpaca, dolly, chat]) data.train.close();
@@ -248,7 +263,7 @@ describe('refusals', () => {
     ['broken JSON', '{"text":"a"}\n{"text":\n', 'E_DATA', ':2', 'not JSON'],
     ['unknown columns', '{"question":"q","answer":"a"}\n', 'E_DATA', ':1', 'question, answer'],
     ['only empty lines', '\n\n', 'E_DATA', '', 'empty'],
-    ['all labels masked', lines([{ input_ids: [1, 2], labels: [-100, -100] }]), 'E_DATA', '', 'no token of any of the 1 rows'],
+    ['all labels masked', lines([{ input_ids: [1, 2], labels: [-100, -100] }]), 'E_DATA', '', 'no token of the only row'],
     ['an id outside the vocabulary', lines([{ input_ids: [1, 2] }, { input_ids: [1, 512] }]), 'E_DATA', ':2', '512'],
     ['a negative id', lines([{ input_ids: [1, -2] }]), 'E_DATA', ':1', '-2'],
     ['labels of another length', lines([{ input_ids: [1, 2], labels: [1] }]), 'E_DATA', ':1', 'labels has 1'],

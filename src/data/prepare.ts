@@ -58,8 +58,8 @@ export interface PrepareOptions {
 /** Longest row where neither user nor model says less. */
 const DEFAULT_MAX_LENGTH = 1024;
 
-/** Part of the cache key: raised when the rules of tokenise.ts change. */
-const RULES_VERSION = 1;
+/** Part of the cache key: raised when the rules of tokenise.ts or the summary of a token file change. */
+const RULES_VERSION = 2;
 
 /** Those that openTokenizer reads. */
 const TOKENIZER_FILES = [
@@ -169,8 +169,8 @@ function checked(file: TokenFile, datasetPath: string): TokenFile {
   file.close();
   rmSync(file.path, { force: true });
   const { counts } = file.summary as TokenFileSummary;
-  if (counts.rows === 0) throw new FulltuneError('E_DATA', 'the dataset is empty: it has no row', { where: datasetPath });
-  throw new FulltuneError('E_DATA', `no token of any of the ${counts.rows} rows would be learned`, {
+  if (counts.rows === 0) throw new FulltuneError('E_DATA', 'the dataset is empty: it has no row', { where: datasetPath, remedy: 'Give a file with rows.' });
+  throw new FulltuneError('E_DATA', `nothing would be learned: no token of the ${counts.rows === 1 ? 'only row' : `${counts.rows} rows`} is trained`, {
     where: datasetPath, remedy: 'Look at --max-length (is the answer cut off?), labels (are all -100?) and weights, or use --train-on-inputs.',
   });
 }

@@ -85,7 +85,7 @@ describe('datasetKind', () => {
   it('refuses a missing file, a folder, an empty file and an unknown ending', () => {
     expect(() => datasetKind(join(folder, 'none.jsonl'))).toThrowError(refusal({}));
     expect(() => datasetKind(folder)).toThrowError(refusal({ message: expect.stringContaining('folder') as unknown }));
-    expect(() => datasetKind(file('empty.jsonl', ''))).toThrowError(refusal({ message: 'the dataset is empty' }));
+    expect(() => datasetKind(file('empty.jsonl', ''))).toThrowError(refusal({ message: 'the dataset is empty: the file has 0 bytes' }));
     expect(() => datasetKind(file('a.csv', 'a,b'))).toThrowError(refusal({ message: expect.stringContaining('.csv') as unknown }));
   });
 

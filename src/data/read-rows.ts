@@ -28,7 +28,7 @@ export function datasetKind(path: string): DatasetKind {
   if (!stats.isFile()) {
     throw new FulltuneError('E_DATA', 'a dataset is a file, not a folder', { where: path, remedy: 'Give a .jsonl, .json or .txt file.' });
   }
-  if (stats.size === 0) throw new FulltuneError('E_DATA', 'the dataset is empty', { where: path });
+  if (stats.size === 0) throw new FulltuneError('E_DATA', 'the dataset is empty: the file has 0 bytes', { where: path, remedy: 'Give a file with rows.' });
   switch (extname(path).toLowerCase()) {
     case '.jsonl':
     case '.ndjson':
@@ -107,7 +107,9 @@ function* readJsonArray(path: string): Generator<Row> {
   }
   const rows: unknown = typeof parsed === 'object' && parsed !== null && 'data' in parsed ? parsed.data : parsed;
   if (!Array.isArray(rows)) {
-    throw new FulltuneError('E_DATA', 'this file holds neither an array of rows nor {"data": [rows]}', { where: path });
+    throw new FulltuneError('E_DATA', 'this file holds neither an array of rows nor {"data": [rows]}', {
+      where: path, remedy: 'Put the rows into brackets, [{…}, {…}], or write one a line into a .jsonl file.',
+    });
   }
   for (const [index, value] of rows.entries()) {
     yield { value, where: `${path}, row ${index + 1}`, bytesRead: Math.floor((size * (index + 1)) / rows.length) };

@@ -3,7 +3,7 @@
 import { FulltuneError } from '../base/errors.ts';
 import type { Overlong } from '../run/run-config.ts';
 import { chosenTemplate, openChatTemplate } from './chat-template.ts';
-import { layoutOf, parseRow } from './parse-row.ts';
+import { layoutOf, parseRow, unusedColumns } from './parse-row.ts';
 import type { Layout } from './parse-row.ts';
 import { readRows } from './read-rows.ts';
 import type { ByteSlice } from './read-rows.ts';
@@ -54,6 +54,8 @@ export interface TokenFileSummary {
   readonly counts: DatasetCounts;
   /** Null in a file without rows. */
   readonly layout: Layout | null;
+  /** Columns that no row's layout reads; also `tools` where the chat template has no place for them. */
+  readonly unusedColumns: readonly string[];
   readonly endOfTurnIds: readonly number[];
   readonly eosId: number | null;
   /** The chat template when it was chosen, not the model's own. */
@@ -69,6 +71,8 @@ export interface TokeniseProgress {
 
 const EXAMPLES = 8;
 const EXAMPLE_TOKENS = 1500;
+/** Most unused columns that are remembered. */
+export const UNUSED_COLUMNS = 20;
 const PROGRESS_MS = 100;
 
 /** Errors: E_DATA and E_TEMPLATE naming file and line. The token file exists afterwards, complete, or not at all. */
@@ -81,6 +85,7 @@ export async function tokeniseDataset(
   const context = { tokenizer, template, trainOnInputs: job.trainOnInputs };
   const counts = { rows: 0, documents: 0, tokens: 0, trainedTokens: 0, cut: 0, cutTokens: 0, split: 0, untrained: 0, longest: 0 };
   const endOfTurnIds: number[] = [];
+  const unused = new Set<string>();
   const examples: (readonly TextPiece[])[] = [];
   let layout: Layout | undefined;
 
@@ -104,7 +109,10 @@ export async function tokeniseDataset(
     const rows = readRows(job.datasetPath, { eosToken: tokenizer.specialTokens['eos_token'], slice: job.slice ?? undefined });
     for (const { value, where, bytesRead } of rows) {
       layout ??= layoutOf(value, where);
-      const document = tokenise(parseRow(value, layout, job, where), context, where);
+      const source = parseRow(value, layout, job, where);
+      const document = tokenise(source, context, where);
+      for (const name of unusedColumns(value, layout)) if (unused.size < UNUSED_COLUMNS) unused.add(name);
+      if (source.kind === 'chat' && (source.tools?.length ?? 0) > 0 && templateText?.includes('tools') === false) unused.add('tools');
       checkVocabulary(document.ids, job.vocabularySize, where);
       for (const id of document.endsOfTurn) if (!endOfTurnIds.includes(id)) endOfTurnIds.push(id);
       counts.rows++;
@@ -123,7 +131,7 @@ export async function tokeniseDataset(
       }
     }
     const summary: TokenFileSummary = {
-      counts, layout: layout ?? null, endOfTurnIds, eosId: tokenizer.eosId ?? null,
+      counts, layout: layout ?? null, unusedColumns: [...unused], endOfTurnIds, eosId: tokenizer.eosId ?? null,
       chatTemplate: job.chatTemplate === null ? null : (templateText ?? null), examples,
     };
     writer.finish(summary);

@@ -12,7 +12,7 @@ import { FulltuneError } from '../base/errors.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import { datasetKind } from './read-rows.ts';
 import { TokenFile } from './token-file.ts';
-import { tokeniseDataset } from './tokenise-dataset.ts';
+import { tokeniseDataset, UNUSED_COLUMNS } from './tokenise-dataset.ts';
 import type { DatasetCounts, TokenFileSummary, TokeniseJob, TokeniseProgress } from './tokenise-dataset.ts';
 import { TokenFileWriter } from './write-token-file.ts';
 
@@ -83,7 +83,9 @@ function join(parts: readonly TokeniseJob[], path: string): void {
     const layouts = [...new Set(summaries.map((summary) => summary.layout).filter((layout) => layout !== null))];
     if (layouts.length > 1) {
       const found = layouts.map((layout) => `some those of '${layout}'`).join(', ');
-      throw new FulltuneError('E_DATA', `the rows of this file have different columns: ${found}`, { where: parts[0]?.datasetPath ?? path });
+      throw new FulltuneError('E_DATA', `the rows of this file have different columns: ${found}`, {
+        where: parts[0]?.datasetPath ?? path, remedy: 'All rows of a file have the same columns: split it into one file per kind, or bring the rows into one form.',
+      });
     }
     for (const file of files) writer.append(file);
     const first = summaries[0];
@@ -92,6 +94,7 @@ function join(parts: readonly TokeniseJob[], path: string): void {
       ...first,
       layout: layouts[0] ?? null,
       counts: summaries.map((summary) => summary.counts).reduce(addCounts),
+      unusedColumns: [...new Set(summaries.flatMap((summary) => summary.unusedColumns))].slice(0, UNUSED_COLUMNS),
       endOfTurnIds: [...new Set(summaries.flatMap((summary) => summary.endOfTurnIds))],
       examples: summaries.flatMap((summary) => summary.examples).slice(0, first.examples.length || 8),
     };

@@ -1,5 +1,6 @@
 /** What the operating system says, as errors that a user can act on. */
 
+import { isAbsolute } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 
 /** `ENOENT`, `ENOSPC`, …, or undefined when `error` does not come from the file system. */
@@ -26,6 +27,11 @@ const DENIED: Readonly<Record<string, string>> = {
   EIO: 'the disk reports an input/output error',
 };
 
+/** What to say where nothing is found at `path`: a relative one may have been meant from another folder. */
+export function lookedFor(path: string): string {
+  return isAbsolute(path) ? 'Check the spelling.' : `Check the spelling; it was looked for in ${process.cwd()}.`;
+}
+
 /**
  * E_DISK when the disk is full, E_FILE for other failures that the user can mend; anything else comes back as it is, for it is a bug.
  * `doing` completes "cannot …": `write`, `read`.
@@ -42,5 +48,9 @@ export function fileError(error: unknown, doing: string, path: string): unknown 
     });
   }
   const denied = DENIED[code];
-  return denied === undefined ? error : new FulltuneError('E_FILE', `cannot ${doing} '${path}': ${denied} (${code})`, { where: path, cause: error });
+  if (denied === undefined) return error;
+  const mendable = code === 'ENOTDIR' || doing === 'write' || doing === 'create';
+  return new FulltuneError('E_FILE', `cannot ${doing} '${path}': ${denied} (${code})`, {
+    where: path, cause: error, ...(mendable ? { remedy: 'Use another folder, or change what stands in the way.' } : {}),
+  });
 }

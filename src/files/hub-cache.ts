@@ -9,7 +9,7 @@ import { extname, join } from 'node:path';
 
 import { env } from '../base/debug.ts';
 import { FulltuneError } from '../base/errors.ts';
-import { fileError } from './fs-errors.ts';
+import { fileError, lookedFor } from './fs-errors.ts';
 
 export interface HubOptions {
   /** Default: HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub. */
@@ -37,7 +37,7 @@ export function resolveModelPath(idOrPath: string, options: HubOptions = {}): st
     });
   }
   const id = parseHubId(idOrPath);
-  if (id === undefined) throw new FulltuneError('E_MODEL', `there is no folder '${idOrPath}'`, { where: idOrPath });
+  if (id === undefined) throw new FulltuneError('E_MODEL', `there is no folder '${idOrPath}'`, { where: idOrPath, remedy: lookedFor(idOrPath) });
   const snapshot = findSnapshot('model', id, options);
   if (snapshot !== undefined && existsSync(join(snapshot, 'config.json'))) return snapshot;
   throw notInCache('model', idOrPath, id, options, snapshot === undefined ? 'is not in' : 'is incomplete (no config.json) in');
@@ -52,7 +52,7 @@ export function resolveDatasetPath(path: string, options: HubOptions = {}): stri
   if (kind === 'file') return path;
   if (kind === 'folder') return onlyDataFile(path);
   const id = DATA_EXTENSIONS.includes(extname(path)) ? undefined : parseHubId(path.replace(/^datasets--([^-].*?)--/, '$1/'));
-  if (id === undefined) throw new FulltuneError('E_DATA', `there is no file '${path}'`, { where: path });
+  if (id === undefined) throw new FulltuneError('E_DATA', `there is no file '${path}'`, { where: path, remedy: lookedFor(path) });
   const snapshot = findSnapshot('dataset', id, options);
   if (snapshot !== undefined) return onlyDataFile(snapshot);
   throw notInCache('dataset', path, id, options, 'is not in');

@@ -11,7 +11,7 @@ import type { TrainingPlan } from '../run/training-plan.ts';
 import { listCheckpoints } from './checkpoint.ts';
 import { writeTextAtomically } from './durable.ts';
 import { EVENTS_FILE, readEvents } from './event-log.ts';
-import { fileError, systemCode } from './fs-errors.ts';
+import { fileError, lookedFor, systemCode } from './fs-errors.ts';
 import { checkUnlocked, LOCK_FILE, lockRun, type RunLock } from './run-lock.ts';
 
 export const CONFIG_FILE = 'config.yaml';
@@ -83,7 +83,7 @@ export function writeRunFile(directory: string, name: string, text: string): voi
 /** Reads the files of a run, without locking it. Throws E_RUN when the folder is not a run or they are damaged. */
 export async function openRun(directory: string): Promise<StoredRun> {
   const entries = readEntries(directory);
-  if (entries === undefined) throw new FulltuneError('E_RUN', `there is no folder '${directory}'`, { where: directory });
+  if (entries === undefined) throw new FulltuneError('E_RUN', `there is no folder '${directory}'`, { where: directory, remedy: lookedFor(directory) });
   if (!entries.includes(CONFIG_FILE)) {
     const parent = existsSync(join(directory, '..', CONFIG_FILE));
     throw new FulltuneError('E_RUN', `'${directory}' is not a run: it has no ${CONFIG_FILE}`, {
@@ -129,7 +129,7 @@ function readText(path: string): string {
 /** Names in a folder, or undefined when there is none. */
 function readEntries(directory: string): readonly string[] | undefined {
   try {
-    if (!statSync(directory).isDirectory()) throw new FulltuneError('E_RUN', `'${directory}' is a file, not a folder`, { where: directory });
+    if (!statSync(directory).isDirectory()) throw new FulltuneError('E_RUN', `'${directory}' is a file, not a folder`, { where: directory, remedy: 'A run is a folder: choose another --output-dir.' });
     return readdirSync(directory);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
@@ -165,7 +165,9 @@ function makeFolder(path: string, options: { readonly recursive: boolean }): boo
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST' && !options.recursive) return false;
-    if (systemCode(error) === 'EEXIST') throw new FulltuneError('E_RUN', `'${path}' is a file, not a folder`, { where: path });
+    if (systemCode(error) === 'EEXIST') {
+      throw new FulltuneError('E_RUN', `'${path}' is a file, not a folder`, { where: path, remedy: 'A run is a folder: choose another --output-dir.' });
+    }
     throw fileError(error, 'create', path);
   }
 }

@@ -25,7 +25,8 @@ describe('configFromYaml', () => {
     expect(errorOf('model: m\nmax_lenght: 8\n')).toBe('E_CONFIG: unknown key max_lenght (run.yaml:2:1)\n  Did you mean max_length?');
     expect(errorOf('model: m\n\nseed: -1\n')).toContain('seed is -1; it must be a whole number from 0 to 4294967295 (run.yaml:3:1)');
     expect(errorOf('seed:\n')).toContain('seed has no value');
-    expect(errorOf('a: [1\nb: 2\n')).toMatch(/^E_CONFIG: this is not valid YAML: .*\(run\.yaml:\d+:\d+\)$/s);
+    expect(errorOf('a: [1\nb: 2\n')).toMatch(/^E_CONFIG: this is not valid YAML: .*\(run\.yaml:\d+:\d+\)\n  Settings are lines such as max_length: 512\.$/s);
+    expect(() => configFromYaml('{', 'run.json')).toThrowError('this is not valid JSON');
     expect(errorOf('model: a\nmodel: b\n')).toMatch(/unique.*run\.yaml:2:1/s);
     expect(errorOf('- a\n')).toContain('settings must be keys with values');
     expect(errorOf('__proto__: 1\n')).toContain('unknown key __proto__');

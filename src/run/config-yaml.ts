@@ -14,7 +14,12 @@ export function configFromYaml(text: string, where: string): Partial<RunConfig> 
   };
   const document = parseDocument(text, { prettyErrors: false, lineCounter: lines });
   const [error] = document.errors;
-  if (error !== undefined) throw new FulltuneError('E_CONFIG', `this is not valid YAML: ${error.message}`, { where: place(error.pos[0]) });
+  if (error !== undefined) {
+    const json = /\.json$/i.test(where);
+    throw new FulltuneError('E_CONFIG', `this is not valid ${json ? 'JSON' : 'YAML'}: ${error.message}`, {
+      where: place(error.pos[0]), remedy: json ? 'Settings are one object: {"max_length": 512}.' : 'Settings are lines such as max_length: 512.',
+    });
+  }
   if (document.contents === null) return {};
   if (!isMap(document.contents)) return parsePartialConfig(document.toJS(), where);
   const config: Record<string, unknown> = {};

@@ -10,11 +10,9 @@ import { FulltuneError } from '../../base/errors.ts';
 import type { Device } from '../device.ts';
 import { freeMemory } from './free-memory.ts';
 import { createCpuArena } from './cpu-arena.ts';
-import { encodeOp } from './encode.ts';
+import { cpuSpec } from './cpu-spec.ts';
 import { loadNative } from './loader.ts';
 import { fromNative, type DeviceHandle, type NativeModule } from './native.ts';
-
-const ALIGNMENT = 64;
 
 export interface CpuDeviceOptions {
   /** Compute threads. Default: FULLTUNE_THREADS, else the processors that this process may use. */
@@ -36,17 +34,10 @@ export function createCpuDevice(options: CpuDeviceOptions = {}): Device {
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new FulltuneError('E_DEVICE', `${threads} threads`, { remedy: 'Use a whole number from 1 to 1024.' });
   }
-  const signatures = native.signatures();
   const handle = attempt(() => native.createDevice(isa, threads));
   const device: Device = {
-    name: 'cpu',
-    threads,
-    alignment: ALIGNMENT,
+    ...cpuSpec({ threads }),
     description: `cpu (${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`,
-    workspaceBytes(op, inputs, outputs, attrs) {
-      const { code, opNames } = encodeOp({ op, inputs, outputs, attrs }, signatures);
-      return attempt(() => native.workspaceBytes(handle, code, opNames));
-    },
     async allocate(bytes) {
       const free = freeMemory();
       if (bytes > free.bytes) {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { OPS } from '../../ops/index.ts';
 import type { Attrs } from '../../graph/graph.ts';
 import { tensor, type TensorType } from '../../graph/shape.ts';
-import { createCpuDevice } from './cpu-device.ts';
+import { encodeOp } from './encode.ts';
 import { loadNative } from './loader.ts';
 import { workspaceBytes } from './workspace.ts';
 
@@ -41,10 +41,12 @@ const targets = loadNative().targets().filter(({ supported }) => supported);
 
 describe.each(targets.map(({ name }) => name))('workspace of %s', (isa) => {
   it.each([1, 2, 5])('is what the kernels ask for, in whole cache lines, with %d threads', (threads) => {
-    const device = createCpuDevice({ isa, threads });
+    const native = loadNative();
+    const device = native.createDevice(isa, threads);
     for (const { op, inputs, attrs } of [...LARGE, ...SAMPLES]) {
       const outputs = OPS.get(op)!.infer(inputs, attrs);
-      const asked = device.workspaceBytes(op, inputs, outputs, attrs);
+      const { code, opNames } = encodeOp({ op, inputs, outputs, attrs }, native.signatures());
+      const asked = native.workspaceBytes(device, code, opNames);
       const label = `${op} ${inputs.map(({ shape }) => shape.join('x')).join(' ')}`;
       expect(`${label}: ${workspaceBytes(op, inputs, outputs, attrs, threads)}`).toBe(`${label}: ${Math.ceil(asked / 64) * 64}`);
     }
