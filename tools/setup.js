@@ -9,11 +9,11 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 const lockFile = join(root, 'package-lock.json');
 
 if (!isInstalled()) {
-  const command = existsSync(lockFile) ? 'ci' : 'install';
-  console.log(`fulltune: npm ${command}`);
-  const result = spawnSync('npm', [command, '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  // Not `npm ci`: it refuses a lock file that leaves out optional packages of platforms which a registry does not carry.
+  console.log('fulltune: npm install');
+  const result = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
   if (result.status !== 0) {
-    console.error(`fulltune: npm ${command} failed; run it by hand to see why`);
+    console.error('fulltune: npm install failed; run it by hand to see why');
     process.exit(1);
   }
 }

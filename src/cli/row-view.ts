@@ -37,6 +37,9 @@ export function renderRow(pieces: readonly Piece[], paint: Paint, { most = Numbe
   return text.split('\n').map((line) => indent + line).join('\n');
 }
 
+/** A shorter gap would take more room than it saves. */
+const LEAST_GAP = 20;
+
 /** What of a long untrained beginning is left out, so that at least half of the room is for the first trained characters and what follows. */
 function skipped(pieces: readonly Piece[], most: number): { readonly start: number; readonly length: number } {
   let before = 0;
@@ -46,9 +49,8 @@ function skipped(pieces: readonly Piece[], most: number): { readonly start: numb
   }
   const total = pieces.reduce((sum, { text }) => sum + [...text].length, 0);
   const room = Math.floor(most / 2);
-  if (before === total || before <= room) return { start: 0, length: 0 };
-  const start = Math.floor(room / 2);
-  return { start, length: Math.min(before - room, total - most) };
+  const length = Math.min(before - room, total - most);
+  return before === total || length < LEAST_GAP ? { start: 0, length: 0 } : { start: Math.floor(room / 2), length };
 }
 
 function counted(characters: number, more = ''): string {

@@ -9,7 +9,7 @@ const checkpoint = (step: number): RunEvent => ({ kind: 'checkpoint', step, path
 function shown(events: readonly RunEvent[], live = false): string {
   const terminal = recorder({ live });
   const view = textView(terminal, { dataset: 'd.jsonl' });
-  for (const event of events) view.show(event);
+  for (const event of events) view.show(event.kind === 'start' ? { ...event, totalSteps: 9 } : event);
   view.close();
   return terminal.out;
 }

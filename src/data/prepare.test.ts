@@ -101,7 +101,7 @@ describe('real datasets', () => {
     expect(dolly.statistics).toMatchObject({ rows: 12, cut: 1 });
     expect(dolly.notices.join('\n')).toContain('1 of 12 rows are cut to 1024 tokens');
     expect(dolly.notices.join('\n')).toContain('this column is not used: category');
-    expect(alpaca.notices.join('\n')).not.toContain('not used');
+    expect(alpaca.notices.join('\n')).toContain('this column is not used: text');
     const chat = await prepare('qwen2', sharedPath('datasets/chat_tiny.json'));
     expect(chat.example.filter((piece) => piece.trained).map((piece) => piece.text)).toEqual(['The meaning of life is 42.<|im_end|>', 'I agree.<|im_end|>']);
     for (const data of [alpaca, dolly, chat]) data.train.close();
