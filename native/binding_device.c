@@ -100,9 +100,13 @@ static void peak_task(void *context, int64_t task, int thread) {
   loop->flops[task] = loop->target->peak(loop->rounds);
 }
 
-#define PEAK_TRIALS 5
+#define PEAK_SECONDS 0.15
 #define PEAK_TRIAL_SECONDS 0.01
 
+/*
+ * The best of the trials that fit in PEAK_SECONDS, for others may be using the cores. The best rate so far decides how long the next
+ * trial is: one that was slow because a thread was still waking up must not make the others too short to see all threads at work.
+ */
 static void peak_work(ft_job *job) {
   const object *device = job->subject;
   peak_loop *loop = calloc(1, sizeof *loop);
@@ -112,21 +116,18 @@ static void peak_work(ft_job *job) {
     return;
   }
   loop->target = device->target;
-  const int threads = ft_threads(device->pool);
-  /* The best of five short trials, each long enough that starting the threads does not show. */
   loop->rounds = 20000;
-  for (int trial = -2; trial < PEAK_TRIALS && (atomic_load(&job->state) & 1) == 0; trial++) {
+  const int threads = ft_threads(device->pool);
+  const double begin = seconds_now();
+  do {
     const double start = seconds_now();
     ft_parallel(device->pool, threads, peak_task, loop);
     const double seconds = seconds_now() - start;
     double flops = 0;
     for (int i = 0; i < threads; i++) flops += loop->flops[i];
-    if (trial < 0) {
-      loop->rounds = (int64_t)fmax(1000, (double)loop->rounds * PEAK_TRIAL_SECONDS / seconds);
-    } else {
-      job->number = fmax(job->number, flops / seconds);
-    }
-  }
+    job->number = fmax(job->number, flops / seconds);
+    loop->rounds = (int64_t)fmax(20000, (double)loop->rounds * PEAK_TRIAL_SECONDS * job->number / flops);
+  } while (seconds_now() - begin < PEAK_SECONDS && (atomic_load(&job->state) & 1) == 0);
   ft_pool_end(device->pool);
   free(loop);
 }

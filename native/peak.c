@@ -1,50 +1,30 @@
-/* The multiply-add rate with everything in registers: the limit that products are measured against. */
-#include "fulltune.h"
+/*
+ * The multiply-add rate of a target with everything in registers: the limit that products, and MFU, are measured against. Each chain is a
+ * variable of its own: as an array the compiler may keep them in memory, and then this measures the memory (testing/build.sh checks
+ * that it does not).
+ */
+#include "vector.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-typedef __m512 vec;
-#define LANES 16
-#define SET(x) _mm512_set1_ps(x)
-#define MADD(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define CONSTRAINT "+v"
-#elif defined(__AVX2__)
-#include <immintrin.h>
-typedef __m256 vec;
-#define LANES 8
-#define SET(x) _mm256_set1_ps(x)
-#define MADD(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define CONSTRAINT "+x"
-#elif defined(__x86_64__)
-#include <xmmintrin.h>
-typedef __m128 vec;
-#define LANES 4
-#define SET(x) _mm_set1_ps(x)
-#define MADD(a, b, c) _mm_add_ps(_mm_mul_ps(a, b), c)
-#define CONSTRAINT "+x"
+#define EACH(do) do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) /* latency 4 times two units, and some */
+#define CHAINS 10
+
+#if defined(__x86_64__)
+#define REGISTER "+v"
 #else
-#include <arm_neon.h>
-typedef float32x4_t vec;
-#define LANES 4
-#define SET(x) vdupq_n_f32(x)
-#define MADD(a, b, c) vfmaq_f32(c, a, b)
-#define CONSTRAINT "+w"
+#define REGISTER "+w"
 #endif
 
-#define CHAINS 12 /* latency 4 or 5 times two units, in 16 registers */
-
 extern double FT_NAME(peak)(int64_t rounds);
+/* Runs `rounds` rounds; returns the floating-point operations done. */
 double FT_NAME(peak)(int64_t rounds) {
-  vec sum[CHAINS];
-  vec factor = SET(0.999f);
-  vec term = SET(0.001f);
-  for (int i = 0; i < CHAINS; i++) sum[i] = SET((float)i);
+  const vf factor = v_splat(0.999f), term = v_splat(0.001f);
+#define START(i) vf chain##i = v_splat((float)i);
+#define ADVANCE(i) chain##i = v_fma(chain##i, factor, term);
+#define KEEP(i) __asm__ volatile("" : REGISTER(chain##i));
+  EACH(START)
   for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 12
-    for (int i = 0; i < CHAINS; i++) sum[i] = MADD(sum[i], factor, term);
-    /* One opaque touch per chain: the compiler may neither drop nor merge rounds. */
-#pragma GCC unroll 12
-    for (int i = 0; i < CHAINS; i++) __asm__ volatile("" : CONSTRAINT(sum[i]));
+    EACH(ADVANCE)
+    EACH(KEEP)
   }
-  return (double)rounds * CHAINS * LANES * 2;
+  return (double)rounds * CHAINS * VF_LANES * 2;
 }

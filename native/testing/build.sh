@@ -8,12 +8,12 @@ flags=$*
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 compile() { # target, its flags
-  for file in matmul attention testing/limit; do
+  for file in matmul attention peak; do
     "${CC:-cc}" -O3 -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra $2 -DFT_TARGET="$1" $flags -c "$here/../$file.c" -o "$out/$(basename $file)-$1.o"
   done
   # The limit must not touch memory.
-  if [ -z "$flags" ] && objdump -d "$out/limit-$1.o" | grep -qE '\(%rsp\)|\(%rbp\)|\[sp'; then
-    echo "limit.c ($1) keeps values on the stack: its rate would be no limit" >&2
+  if [ -z "$flags" ] && objdump -d "$out/peak-$1.o" | grep -qE '\(%rsp\)|\(%rbp\)|\[sp'; then
+    echo "peak.c ($1) keeps values on the stack: its rate would be no limit" >&2
     exit 1
   fi
 }

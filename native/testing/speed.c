@@ -1,5 +1,5 @@
 /*
- * Speed of products and attention as shares of the multiply-add rate in registers (limit.c), measured before and after each call:
+ * Speed of products and attention as shares of the multiply-add rate in registers (peak.c), measured before and after each call:
  * medians of 7 rounds. `wall` counts what passed, so it needs a quiet machine; `cpu` counts the processor time of all threads, waiting
  * in the pool's spin loops included, and holds better on a busy one (a measurement lasts at least 40 ms, as this clock ticks).
  * A share above 100 % means that the limit is wrong, and fails.

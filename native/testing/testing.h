@@ -24,8 +24,8 @@ typedef struct {
 
 #define TEST_DECLARE(target)                                                              \
   extern const ft_entry matmul_entries_##target[], attention_entries_##target[];          \
-  extern double limit_##target(int64_t rounds);
-#define TEST_TARGET(target, supported) {#target, supported, {matmul_entries_##target, attention_entries_##target}, limit_##target}
+  extern double peak_##target(int64_t rounds);
+#define TEST_TARGET(target, supported) {#target, supported, {matmul_entries_##target, attention_entries_##target}, peak_##target}
 
 #if defined(__x86_64__)
 TEST_DECLARE(baseline)

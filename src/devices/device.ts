@@ -54,7 +54,7 @@ export interface Device extends DeviceSpec {
   readonly description: string;
   /** Reserves and prefaults the memory; throws E_BUDGET when the machine has less. */
   allocate(bytes: number): Promise<Arena>;
-  /** Measured f32 multiply-add rate of all threads, FLOPs per second, registers only. About 50 ms. */
+  /** Measured f32 multiply-add rate of all threads, FLOPs per second, registers only. About 150 ms. */
   measurePeak(): Promise<number>;
 }
 
