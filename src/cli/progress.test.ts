@@ -85,7 +85,7 @@ next
   fulltune generate --model 'runs/a b/model' --prompt "…"
   fulltune eval --model 'runs/a b/model' --dataset d.jsonl
 `);
-    expect(renderEnd({ ...END, reason: 'interrupted', modelPath: null, step: 1 }, PLAIN, { runDirectory: 'runs/x', dataset: undefined })).toContain(
+    expect(renderEnd({ ...END, reason: 'interrupted', modelPath: null, modelStep: null, step: 1 }, PLAIN, { runDirectory: 'runs/x', dataset: undefined })).toContain(
       'next\n  fulltune resume runs/x\n');
   });
 

@@ -111,7 +111,7 @@ export function renderEnd(event: EndEvent, paint: Paint, { runDirectory, dataset
   const facts = [
     [event.reason === 'finished' ? 'finished' : 'interrupted', `after step ${event.step}, ${formatDuration(event.seconds)}`],
     ['memory', `planned at most ${formatBytes(event.plannedBytes)}, measured peak ${formatBytes(event.peakResidentBytes)}`],
-    ...(event.modelPath === null ? [] : [['model', event.modelPath]]),
+    ...(event.modelPath === null ? [] : [['model', event.modelPath + (event.modelStep === event.step ? '' : `  (weights of step ${event.modelStep}, the lowest evaluation loss)`)]]),
   ];
   const next = event.modelPath === null
     ? [`fulltune resume ${quoted(runDirectory)}`]

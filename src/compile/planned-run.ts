@@ -13,6 +13,8 @@ export interface PlanRequest {
   readonly maxLength: number;
   /** Row lengths when documents are not packed, ascending. */
   readonly bucketLengths: readonly number[];
+  /** Rows of the first epoch. */
+  readonly rowsPerEpoch: number;
   /** Names of parameters that are not trained. */
   readonly frozen: readonly string[];
   readonly device: DeviceSpec;

@@ -9,7 +9,7 @@ import type { MemoryPlan, ProgramMemory } from './memory-plan.ts';
  * What the process needs besides the arena: the runtime, its heap, the kernels' threads, staging buffers. A bound measured on Linux
  * with Node 20 to 24, not a formula; docs/experiments.md has the figures.
  */
-export const PROCESS_BYTES = 144 * MIB;
+export const PROCESS_BYTES = 136 * MIB;
 
 export interface MemoryGroup {
   /** `layers.0 … layers.29`, `embedding`, … */

@@ -20,8 +20,8 @@ export function planRun(request: PlanRequest): PlannedRun {
   return smallest;
 }
 
-function alternatives({ settings, maxLength, bucketLengths, frozen }: PlanRequest): readonly TrainingPlan[] {
-  const context: TechniqueContext = { settings, maxLength, bucketLengths };
+function alternatives({ settings, maxLength, bucketLengths, rowsPerEpoch, frozen }: PlanRequest): readonly TrainingPlan[] {
+  const context: TechniqueContext = { settings, maxLength, bucketLengths, rowsPerEpoch };
   const empty: TrainingPlan = {
     version: 1,
     packing: { packed: settings.packing, rowLengths: [maxLength] },

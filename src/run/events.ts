@@ -95,6 +95,8 @@ export interface EndEvent {
   readonly reason: 'finished' | 'interrupted';
   readonly step: number;
   readonly modelPath: string | null;
+  /** The step whose weights the finished model has: the last, or the best evaluation's. */
+  readonly modelStep: number | null;
   readonly plannedBytes: number;
   readonly peakResidentBytes: number;
   readonly seconds: number;

@@ -18,6 +18,8 @@ export interface TechniqueContext {
   readonly maxLength: number;
   /** Row lengths worth compiling when documents are not packed, ascending. */
   readonly bucketLengths: readonly number[];
+  /** Rows of the first epoch. */
+  readonly rowsPerEpoch: number;
 }
 
 /** Shapes of the micro-step programs: [microBatchSize, length] for each length. */

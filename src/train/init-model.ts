@@ -1,8 +1,9 @@
 /** `fulltune init`: a model folder with random weights, shaped like another model's config.json. Streamed: no tensor is ever held whole. */
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
+import { fileError } from '../files/fs-errors.ts';
 import { writeJson } from '../files/json.ts';
 import { copyModelFiles } from '../files/model-files.ts';
 import { writeSharded } from '../files/write-safetensors.ts';
@@ -36,15 +37,15 @@ const DTYPES = { float32: ['f32', 'F32'], bfloat16: ['bf16', 'BF16'], float16: [
 export async function initModel(options: InitOptions): Promise<InitResult> {
   const { directory, like, seed = 42, dtype = 'float32' } = options;
   const { json, config } = likeConfig(readModelConfig(like).json, options.overrides ?? {}, join(like, 'config.json'));
-  if (existsSync(directory) && readdirSync(directory).length > 0) {
-    throw new FulltuneError('E_RUN', `'${directory}' exists and is not empty`, { where: directory, remedy: 'Choose another folder.' });
+  if (existsSync(directory) && (!statSync(directory).isDirectory() || readdirSync(directory).length > 0)) {
+    throw new FulltuneError('E_RUN', `'${directory}' exists and is no empty folder`, { where: directory, remedy: 'Choose another folder.' });
   }
   const [memory, file] = DTYPES[dtype];
   const parameters = parameterList(config);
   const byName = new Map(parameters.map((parameter, index) => [parameter.name, { parameter, index }]));
   const aside = join(dirname(directory), `.${basename(directory)}.partial-${process.pid}`);
-  mkdirSync(aside, { recursive: true });
   try {
+    mkdirSync(aside, { recursive: true });
     await copyModelFiles(like, aside);
     writeJson(join(aside, 'config.json'), { ...json, ['dtype' in json ? 'dtype' : 'torch_dtype']: dtype });
     await writeSharded({
@@ -64,6 +65,8 @@ export async function initModel(options: InitOptions): Promise<InitResult> {
     });
     if (existsSync(directory)) rmSync(directory, { recursive: true });
     renameSync(aside, directory);
+  } catch (error) {
+    throw fileError(error, 'write', directory);
   } finally {
     rmSync(aside, { recursive: true, force: true });
   }

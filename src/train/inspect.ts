@@ -7,6 +7,7 @@ import { dtypeBytes } from '../graph/dtype.ts';
 import { elementCount } from '../graph/shape.ts';
 import { longestRow, type ModelConfig } from '../models/model-config.ts';
 import { countParameters } from '../models/parameters.ts';
+import { parseConfig } from '../run/config-schema.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import { openModelDirectory } from './model-directory.ts';
@@ -23,7 +24,7 @@ export interface DataInspection {
 
 /** The first `rows` (default 5) documents as the model will see them, trained tokens marked, and counts over all. */
 export async function inspectData(config: RunConfig, options: { readonly rows?: number } = {}): Promise<DataInspection> {
-  const settings = resolveSettings({ ...config, dataset: resolveDatasetPath(config.dataset) });
+  const settings = resolveSettings({ ...parseConfig(config, 'config'), dataset: resolveDatasetPath(config.dataset) });
   const model = openModelDirectory(settings.model);
   const data = await prepareData({
     settings, modelDirectory: model.path, vocabularySize: model.config.vocabularySize, modelMaxLength: longestRow(model.config), workDirectory: tokenCache(),

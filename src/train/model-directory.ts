@@ -1,7 +1,7 @@
 /** A model folder, opened and checked: config.json understood, every weight found with its shape, nothing read yet. */
 
-import { readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 import { resolveModelPath } from '../files/hub-cache.ts';
 import type { SafetensorsDType } from '../files/safetensors.ts';
@@ -36,7 +36,7 @@ export function openModelDirectory(idOrPath: string): ModelDirectory {
       const fileName = fileNames.get(parameter.name)!;
       return { ...parameter, fileName, fileDType: weights.tensors.get(fileName)!.dtype };
     });
-    return { path, name: basename(idOrPath.replace(/\/+$/, '')), config, json, parameters };
+    return { path, name: modelName(idOrPath), config, json, parameters };
   } finally {
     weights.close();
   }
@@ -49,8 +49,18 @@ export function readModelConfig(folder: string): { readonly json: Readonly<Recor
   try {
     json = JSON.parse(readFileSync(where, 'utf8'));
   } catch (error) {
-    throw new FulltuneError('E_MODEL', `config.json cannot be read: ${error instanceof Error ? error.message : String(error)}`, { where, cause: error });
+    const missing = !existsSync(where);
+    throw new FulltuneError('E_MODEL', missing ? `there is no config.json in '${folder}'` : `config.json cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+      where, cause: error, remedy: missing ? 'Give a model folder in Hugging Face format.' : 'Download or copy the model again, whole.',
+    });
   }
   const config = parseModelConfig(json, where);
   return { json: json as Readonly<Record<string, unknown>>, config };
+}
+
+/** The folder's name; the run's where the folder is the `model/` or a checkpoint of one. */
+export function modelName(idOrPath: string): string {
+  const parts = idOrPath.split(/[\\/]+/).filter((part) => part !== '' && part !== '.');
+  const last = parts.at(-1) ?? idOrPath;
+  return /^(model|checkpoint-\d+)$/.test(last) ? (parts.at(-2) ?? last) : last;
 }

@@ -6,6 +6,7 @@
 import { basename } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError, nearest } from '../base/errors.ts';
+import { BatchSource } from '../data/batches.ts';
 import { prepareData, type PreparedData } from '../data/prepare.ts';
 import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
@@ -13,6 +14,7 @@ import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { checkLength, longestRow, type ModelConfig } from '../models/model-config.ts';
 import { compilePlan, type ChoosePlan, type PlannedRun } from '../compile/planned-run.ts';
 import type { Choice, ProgressEvent } from '../run/events.ts';
+import { parseConfig } from '../run/config-schema.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
@@ -44,7 +46,7 @@ export interface PrepareOptions {
 }
 
 export async function prepareRun(config: RunConfig, options: PrepareOptions): Promise<PreparedRun> {
-  const settings = resolveSettings({ ...config, dataset: resolveDatasetPath(config.dataset) });
+  const settings = resolveSettings({ ...parseConfig(config, 'config'), dataset: resolveDatasetPath(config.dataset) });
   const model = openModelDirectory(settings.model);
   const frozen = frozenParameters(settings.freeze, model);
   const data = await prepareData({
@@ -65,6 +67,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     model: model.config,
     maxLength: data.maxLength,
     bucketLengths: data.bucketLengths,
+    rowsPerEpoch: rowsPerEpoch(settings, data),
     frozen,
     device,
     memoryBytes: Math.floor(freeBytes * MEMORY_SHARE),
@@ -77,6 +80,11 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
   };
 }
 
+function rowsPerEpoch({ packing, seed, shuffle }: Settings, { train, maxLength }: PreparedData): number {
+  if (!packing) return train.documents;
+  return new BatchSource({ file: train, rowLengths: [maxLength], packed: true, rowsPerUpdate: 1, microBatchSize: 1, seed, shuffle }).rowsInEpoch(0);
+}
+
 /** Refuses a plan that does not fit, before anything is written. */
 export function requireFit({ planned, freeBytes }: PreparedRun): void {
   if (planned.fits) return;
@@ -85,7 +93,7 @@ export function requireFit({ planned, freeBytes }: PreparedRun): void {
     'E_BUDGET',
     `the run needs ${formatBytes(report.forecastBytes)} (micro-batch ${plan.batch.microBatchSize}, length ${plan.packing.rowLengths.at(-1)}), and ` +
       `${formatBytes(freeBytes * MEMORY_SHARE)} may be used: ${MEMORY_SHARE * 100} % of the ${formatBytes(freeBytes)} that are free`,
-    { where: `most at ${report.peak.program}, ${report.peak.node}`, remedy: remedies(planned).join(' ') },
+    { where: `the peak is at ${report.peak.node}`, remedy: remedies(planned).join(' ') },
   );
 }
 
@@ -96,7 +104,7 @@ export function remedies({ plan, report }: PlannedRun): readonly string[] {
   const perRow = (held.get('activation') ?? 0) + (held.get('workspace') ?? 0);
   const perParameter = (held.get('optimizer-state') ?? 0) + (held.get('gradient') ?? 0);
   const rows = [
-    ...(plan.batch.microBatchSize > 1 ? ['Set --per-device-train-batch-size 1.'] : []),
+    ...(plan.batch.microBatchSize > 1 ? [`Set --per-device-train-batch-size below ${plan.batch.microBatchSize}.`] : []),
     ...(length > 128 ? [`Try --max-length ${Math.max(64, Math.floor(length / 2))}.`] : []),
   ];
   const state = [...(plan.optimizer.kind === 'adamw' ? ['Try --optim sgd (another training: it needs its own learning rate).'] : []), 'Freeze parameters with --freeze.'];
@@ -133,7 +141,7 @@ function choicesOf(config: RunConfig, settings: Settings, data: PreparedData, { 
     choices.push({
       key: 'per_device_train_batch_size',
       value: String(plan.batch.microBatchSize),
-      reason: `the largest that fits; the run needs ${formatBytes(report.forecastBytes)}`,
+      reason: `${plan.batch.accumulationSteps === 1 ? 'the whole update fits' : 'the largest that fits'}; the run needs ${formatBytes(report.forecastBytes)}`,
     });
   }
   if (config.learning_rate === undefined) {

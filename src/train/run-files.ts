@@ -3,7 +3,7 @@
  * trainer_state.json holds the step, the data cursor, and the log in transformers' own form (`log_history`).
  */
 
-import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
@@ -152,7 +152,7 @@ export class RunFiles {
     const [dtype] = dtypes;
     const key = 'dtype' in model.json ? 'dtype' : 'torch_dtype';
     const configPath = join(folder, 'config.json');
-    if (dtypes.size !== 1 || dtype === undefined || model.json[key] === DTYPE_NAMES[dtype]) copyFileSync(join(model.path, 'config.json'), configPath);
+    if (dtypes.size !== 1 || dtype === undefined || model.json[key] === DTYPE_NAMES[dtype]) writeFileSync(configPath, readFileSync(join(model.path, 'config.json')));
     else writeJson(configPath, { ...model.json, [key]: DTYPE_NAMES[dtype] });
     if (settings.chat_template !== undefined && data.chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), data.chatTemplate);
     if (data.endOfTurnIds.length === 0) return;

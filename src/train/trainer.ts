@@ -48,7 +48,6 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
   const started = performance.now();
   const { settings, data, device, planned } = prepared;
   const { compiled, plan, report } = planned;
-  const peakFlops = await device.measurePeak();
   const state = await TrainingState.create(device, compiled.memory, compiled.constants);
   try {
     const batches = new BatchSource({ file: data.train, ...plan.packing, ...plan.batch, seed: settings.seed, shuffle: settings.shuffle });
@@ -72,6 +71,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
     control.emit(startEvent(prepared, {
       runDirectory: files.directory, totalSteps, startStep: step, rowsPerEpoch: batches.rowsInEpoch(0), notices: notice === undefined ? [] : [notice],
     }));
+    const peakFlops = await device.measurePeak();
     const save = async (): Promise<string> => {
       const event = await files.saveCheckpoint(state, { step, cursor: batches.cursor(), schedule, evaluations });
       control.emit(event);
@@ -131,10 +131,12 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
     }
 
     let modelPath: string | null = null;
+    let modelStep: number | null = null;
     if (!interrupted) {
       const best = settings.load_best_model_at_end ? evaluations.best?.step : undefined;
       if (best !== undefined && best !== step) await files.restoreWeights(state, best);
       modelPath = await files.saveModel(state);
+      modelStep = best ?? step;
     }
     const result: RunResult = {
       reason: interrupted ? 'interrupted' : 'finished',
@@ -144,7 +146,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
       seconds: (performance.now() - started) / 1000,
     };
     const { reason, plannedBytes, peakResidentBytes, seconds } = result;
-    control.emit({ kind: 'end', reason, step, modelPath, plannedBytes, peakResidentBytes, seconds });
+    control.emit({ kind: 'end', reason, step, modelPath, modelStep, plannedBytes, peakResidentBytes, seconds });
     return result;
   } finally {
     state.free();

@@ -3,6 +3,7 @@
  * signal or by disposing of it.
  */
 
+import { existsSync } from 'node:fs';
 import { join, resolve as absolutePath } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 import { discardCheckpointsAfter, namedCheckpoint, newestCheckpoint, type Checkpoint } from '../files/checkpoint.ts';
@@ -98,11 +99,12 @@ export class TrainingRun implements AsyncIterable<RunEvent>, AsyncDisposable {
 /** Starts a new run. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
 export function startTraining(config: RunConfig, choose: ChoosePlan, options: TrainOptions = {}): TrainingRun {
   return new TrainingRun(async (control) => {
+    parseConfig(config, 'train()');
     if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
     const prepared = await prepareRun(config, { signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit });
     requireFit(prepared);
     checkRunDisk(config.output_dir ?? 'runs', prepared);
-    const { path, lock } = createRunDirectory(config.output_dir, { model: config.model, dataset: config.dataset });
+    const { path, lock } = createRunDirectory(config.output_dir, { model: prepared.model.name, dataset: config.dataset });
     try {
       const files = new RunFiles(path, prepared, undefined);
       writeRunFile(path, CONFIG_FILE, configToYaml(storedConfig(config, path)));
@@ -167,7 +169,7 @@ function storedConfig(config: RunConfig, runDirectory: string): RunConfig {
   const { model, dataset, eval_dataset: evaluation, chat_template: template } = config;
   return {
     ...config,
-    model: model.startsWith('.') || model.startsWith('/') ? absolutePath(model) : model,
+    model: existsSync(model) ? absolutePath(model) : model,
     dataset: absolutePath(resolveDatasetPath(dataset)),
     output_dir: absolutePath(runDirectory),
     ...(evaluation === undefined ? {} : { eval_dataset: absolutePath(resolveDatasetPath(evaluation)) }),

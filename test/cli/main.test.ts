@@ -161,7 +161,7 @@ describe('flags', () => {
     ['eval --model m', 'dataset is missing'],
     ['eval --model m --dataset d.jsonl --learning-rate 1', 'unknown option --learning-rate'],
     ['generate --model m', "required option '--prompt <text>' not specified"],
-    ['generate --model m --prompt x --top-p 0', 'It must be a number above 0 to 1.'],
+    ['generate --model m --prompt x --top-p 0', 'It must be a number above 0, at most 1.'],
     ['generate --model m --prompt x --temperature -1', 'It must be a number from 0 to 100.'],
     ['init new', "required option '--like <directory>' not specified"],
     ['init new --like m --hidden-size 1.5', 'It must be a whole number from 1'],

@@ -23,7 +23,7 @@ export const STEP: StepEvent = {
 };
 
 export const END: EndEvent = {
-  kind: 'end', reason: 'finished', step: 2, modelPath: 'runs/a b/model', plannedBytes: 244 * MIB, peakResidentBytes: 231 * MIB, seconds: 3725,
+  kind: 'end', reason: 'finished', step: 2, modelPath: 'runs/a b/model', modelStep: 2, plannedBytes: 244 * MIB, peakResidentBytes: 231 * MIB, seconds: 3725,
 };
 
 export const EVENTS: readonly RunEvent[] = [
