@@ -9,6 +9,7 @@
 import { FulltuneError } from '../base/errors.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Node, ValueId } from '../graph/graph.ts';
+import { descendants } from '../graph/walk.ts';
 import { opOf } from '../ops/index.ts';
 import { add, ones } from '../ops/pointwise.ts';
 
@@ -36,7 +37,7 @@ export function gradientName(parameterName: string, index: number): string {
 export function appendBackward(builder: GraphBuilder, loss: ValueId, trained: readonly ValueId[], mode: GradientMode): readonly ParameterGradients[] {
   const forward = [...builder.nodesSoFar];
   const trainedSet = new Set(trained);
-  const needed = reachable(forward, trainedSet);
+  const needed = descendants(builder.finish(), trainedSet);
   const gradients = new Map<ValueId, ValueId>();
   const uses = new Map<ValueId, ValueId[]>();
   const rows = builder.type(loss).shape[0] ?? 1;
@@ -94,13 +95,4 @@ export function appendBackward(builder: GraphBuilder, loss: ValueId, trained: re
     if (mode !== 'whole' || before === undefined) list.push(gradient);
     else list[0] = merges ? gradient : add(builder, before, gradient);
   }
-}
-
-/** All values that depend on one of `sources`, the sources included. */
-function reachable(nodes: readonly Node[], sources: ReadonlySet<ValueId>): ReadonlySet<ValueId> {
-  const reached = new Set(sources);
-  for (const node of nodes) {
-    if (node.inputs.some((id) => reached.has(id))) for (const id of node.outputs) reached.add(id);
-  }
-  return reached;
 }

@@ -12,10 +12,13 @@
  *     ▼ lower                instructions
  */
 
+import { formatBytes } from '../base/bytes.ts';
+import { env } from '../base/debug.ts';
 import type { DeviceSpec } from '../devices/device.ts';
 import type { Program } from '../devices/program.ts';
 import { GraphBuilder } from '../graph/builder.ts';
 import type { Graph, ValueId } from '../graph/graph.ts';
+import { printGraph } from '../graph/print.ts';
 import { verifyGraph } from '../graph/verify.ts';
 import { planMemory, type MemoryPlan } from '../memory/memory-plan.ts';
 import { buildForward } from '../models/index.ts';
@@ -79,6 +82,7 @@ export function compile(options: CompileOptions): CompiledRun {
   for (const length of batch.rowLengths) graphs[`evaluate ${length}`] = evaluation(options, batch.microBatchSize, length);
 
   const memory = planMemory(graphs, device);
+  debugPrograms(memory);
   const programs = new Map(memory.programs.map((program) => [program.name, lower(program, memory)]));
   const program = (name: string): Program => programs.get(name)!;
   return {
@@ -93,6 +97,15 @@ export function compile(options: CompileOptions): CompiledRun {
     if (fused) return { kind: 'fused', step: splitAtCommit(program('step')) };
     const micro = batch.rowLengths.map((length) => [length, { first: program(`micro-step ${length} first`), next: program(`micro-step ${length} next`) }] as const);
     return { kind: 'accumulating', micro: new Map(micro), update: splitAtCommit(program('update')) };
+  }
+}
+
+/** What FULLTUNE_DEBUG asks to see. */
+function debugPrograms({ programs, arenaBytes }: MemoryPlan): void {
+  if (env.debugLevel < 1) return;
+  for (const { name, graph, placement } of programs) {
+    console.error(`${name}: ${graph.nodes.length} nodes, ${formatBytes(placement.bytes)} of its own in an arena of ${formatBytes(arenaBytes)}`);
+    if (env.debugLevel >= 2) console.error(printGraph(graph));
   }
 }
 

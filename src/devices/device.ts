@@ -6,7 +6,7 @@
 import type { Attrs } from '../graph/graph.ts';
 import type { TensorType } from '../graph/shape.ts';
 import type { DType } from '../graph/dtype.ts';
-import type { Operand, Program } from './program.ts';
+import type { Program } from './program.ts';
 
 /** What decides scratch sizes without a device at hand, so that a plan made elsewhere is the plan that runs. */
 export interface DeviceSpec {
@@ -57,6 +57,3 @@ export interface Device extends DeviceSpec {
   /** Measured f32 multiply-add rate of all threads, FLOPs per second, registers only. About 150 ms. */
   measurePeak(): Promise<number>;
 }
-
-/** Reads a whole operand as f64 numbers. */
-export type ReadOperand = (operand: Operand) => Float64Array;

@@ -11,8 +11,8 @@ import { prepareData, type PreparedData } from '../data/prepare.ts';
 import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
-import { checkLength, longestRow, type ModelConfig } from '../models/model-config.ts';
-import { compilePlan, type ChoosePlan, type PlannedRun } from '../compile/planned-run.ts';
+import { checkLength, longestRow } from '../models/model-config.ts';
+import { compilePlan, type ChoosePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
 import type { Choice, ProgressEvent } from '../run/events.ts';
 import { parseConfig } from '../run/config-schema.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
@@ -46,7 +46,10 @@ export interface PrepareOptions {
 }
 
 export async function prepareRun(config: RunConfig, options: PrepareOptions): Promise<PreparedRun> {
-  const settings = resolveSettings({ ...parseConfig(config, 'config'), dataset: resolveDatasetPath(config.dataset) });
+  const { dataset, eval_dataset: evaluation } = parseConfig(config, 'config');
+  const settings = resolveSettings({
+    ...config, dataset: resolveDatasetPath(dataset), ...(evaluation === undefined ? {} : { eval_dataset: resolveDatasetPath(evaluation) }),
+  });
   const model = openModelDirectory(settings.model);
   const frozen = frozenParameters(settings.freeze, model);
   const data = await prepareData({
@@ -62,7 +65,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
   const remarks = checkLength(model.config, data.maxLength);
   const device = createDevice(settings);
   const freeBytes = freeMemoryBytes();
-  const request = {
+  const request: PlanRequest = {
     settings,
     model: model.config,
     maxLength: data.maxLength,
@@ -75,7 +78,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
   const planned = typeof options.plan === 'function' ? options.plan(request) : compilePlan(request, options.plan);
   return {
     settings, model, data, device, planned, freeBytes,
-    choices: choicesOf(config, settings, data, planned),
+    choices: choicesOf(config, request, data, planned),
     notices: [...model.config.notices, ...remarks, ...data.notices],
   };
 }
@@ -131,7 +134,7 @@ function frozenParameters(patterns: readonly string[], { parameters }: ModelDire
   return names.filter((name) => frozen.has(name));
 }
 
-function choicesOf(config: RunConfig, settings: Settings, data: PreparedData, { plan, report }: PlannedRun): readonly Choice[] {
+function choicesOf(config: RunConfig, { settings, rowsPerEpoch: epochRows }: PlanRequest, data: PreparedData, { plan, report }: PlannedRun): readonly Choice[] {
   const choices: Choice[] = [];
   if (config.max_length === undefined) choices.push({ key: 'max_length', value: String(data.maxLength), reason: data.maxLengthReason });
   if (config.train_batch_size === undefined && config.train_batch_tokens === undefined && config.gradient_accumulation_steps === undefined) {
@@ -141,7 +144,7 @@ function choicesOf(config: RunConfig, settings: Settings, data: PreparedData, { 
     choices.push({
       key: 'per_device_train_batch_size',
       value: String(plan.batch.microBatchSize),
-      reason: `${plan.batch.accumulationSteps === 1 ? 'the whole update fits' : 'the largest that fits'}; the run needs ${formatBytes(report.forecastBytes)}`,
+      reason: `${microBatchReason(plan, epochRows)}; the run needs ${formatBytes(report.forecastBytes)}`,
     });
   }
   if (config.learning_rate === undefined) {
@@ -151,14 +154,12 @@ function choicesOf(config: RunConfig, settings: Settings, data: PreparedData, { 
   return choices;
 }
 
+function microBatchReason({ batch }: TrainingPlan, epochRows: number): string {
+  if (batch.accumulationSteps === 1) return 'the whole update fits';
+  return batch.microBatchSize === epochRows ? 'an epoch has no more rows' : 'the largest that fits';
+}
+
 /** One line per technique: what it does in this plan. */
 export function explainPlan(plan: TrainingPlan): readonly string[] {
   return TECHNIQUES.map((technique) => `${technique.name}: ${technique.explain(plan).value}`);
 }
-
-/** A model's short name for run directories and titles. */
-export function shortName(path: string): string {
-  return basename(path.replace(/\/+$/, '')) || path;
-}
-
-export type { ModelConfig };

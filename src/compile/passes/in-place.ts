@@ -2,13 +2,11 @@
 
 import type { Graph, Node, Overwrite, ValueId } from '../../graph/graph.ts';
 import { byteCount } from '../../graph/shape.ts';
+import { consumers } from '../../graph/walk.ts';
 import { opOf } from '../../ops/index.ts';
 
 export function reuseInPlace(graph: Graph): Graph {
-  const lastReader = new Map<ValueId, number>();
-  graph.nodes.forEach((node, position) => {
-    for (const id of node.inputs) lastReader.set(id, position);
-  });
+  const readers = consumers(graph);
   const fixed = new Set<ValueId>([...graph.inputs, ...Object.values(graph.outputs)]);
   const nodes = graph.nodes.map((node, position): Node => {
     if (node.overwrites.length > 0) return node;
@@ -18,7 +16,7 @@ export function reuseInPlace(graph: Graph): Graph {
       const from = node.inputs[candidate.input];
       const to = node.outputs[candidate.output];
       if (from === undefined || to === undefined || fixed.has(from) || taken.has(from)) continue;
-      if (lastReader.get(from) !== position || overwrites.some((o) => o.output === candidate.output)) continue;
+      if (readers.get(from)?.at(-1) !== position || overwrites.some((o) => o.output === candidate.output)) continue;
       const old = graph.values[from]!;
       const made = graph.values[to]!;
       if (old.persistent || made.persistent || old.dtype !== made.dtype || byteCount(old) !== byteCount(made)) continue;
