@@ -2,7 +2,7 @@
 
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
@@ -99,6 +99,22 @@ describe('resume', () => {
     await expect(resume(join(folder, 'whole')).result).rejects.toMatchObject({ code: 'E_RUN' });
     await expect(resume(folder).result).rejects.toMatchObject({ code: 'E_RUN' });
     await expect(train(config('whole')).result).rejects.toMatchObject({ code: 'E_RUN' });
+    await expect(train({ ...config('misspelt'), learning_rte: 1 } as RunConfig).result).rejects.toMatchObject({ code: 'E_CONFIG' });
+    expect(existsSync(join(folder, 'misspelt'))).toBe(false);
+  });
+
+  it('finds a model by a relative path from anywhere', async () => {
+    const before = process.cwd();
+    const stop = new AbortController();
+    try {
+      process.chdir(dirname(sharedPath('models/stories260K')));
+      const run = train(config('elsewhere', { model: 'stories260K', max_steps: 4 }), { signal: stop.signal });
+      for await (const event of run) if (event.kind === 'step' && event.step === 2) stop.abort();
+      await run.result;
+    } finally {
+      process.chdir(before);
+    }
+    expect(await resume(join(folder, 'elsewhere')).result).toMatchObject({ reason: 'finished', step: 4 });
   });
 
   it('trains further when a finished run gets more steps', async () => {
