@@ -43,9 +43,7 @@ const WITHOUT_NODE = /^src\/train\/(trainer|run-update|schedule|learning-rate|ev
 /** Files that are one table, which may be long. */
 const TABLES: readonly string[] = [];
 
-/** The suite that every device runs: test code beside the contract, and the one place outside compile/ that makes programs (of one op each). */
-const CONFORMANCE = 'src/devices/conformance.ts';
-const isTest = (path: string): boolean => path.endsWith('.test.ts') || path.includes('/testing/') || path === CONFORMANCE;
+const isTest = (path: string): boolean => path.endsWith('.test.ts') || path.includes('/testing/');
 const all = sourceFiles('src', /\.ts$/);
 const product = all.filter(({ path }) => !isTest(path));
 const imports = new Map(product.map((file) => [file.path, file.imports]));

@@ -9,7 +9,7 @@ import { tensor, type TensorType } from '../graph/shape.ts';
 import { OPS, opOf } from '../ops/index.ts';
 import type { Sample } from '../ops/op.ts';
 import { fillSample } from '../ops/testing/fill.ts';
-import { CONFORMANCE_CASES, conformanceOutputs, sameBytes } from './conformance.ts';
+import { CONFORMANCE_CASES, conformanceOutputs, sameBytes } from './testing/conformance.ts';
 import { createCpuDevice } from './cpu/cpu-device.ts';
 import { loadNative } from './cpu/loader.ts';
 

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { isFloat } from '../graph/dtype.ts';
 import { OPS } from '../ops/index.ts';
-import { CONFORMANCE_CASES, caseInputs, conformanceFailures, conformanceSuite } from './conformance.ts';
+import { CONFORMANCE_CASES, caseInputs, conformanceFailures, conformanceSuite } from './testing/conformance.ts';
 import type { Device } from './device.ts';
 import { createReferenceDevice } from './reference/reference-device.ts';
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { OPS } from '../../ops/index.ts';
-import { CONFORMANCE_CASES, conformanceFailures } from '../conformance.ts';
+import { CONFORMANCE_CASES, conformanceFailures } from '../testing/conformance.ts';
 import { createCpuDevice } from './cpu-device.ts';
 import { loadNative } from './loader.ts';
 

@@ -3,15 +3,15 @@
  * ops' definitions in f64. A device that passes may differ from another in the last bits, never from itself.
  */
 
-import { alignUp } from '../base/bytes.ts';
-import { decodeElements, dtypeBytes, encodeElements, isFloat } from '../graph/dtype.ts';
-import type { Overwrite } from '../graph/graph.ts';
-import { byteCount, elementCount, formatType, lastAxis, type TensorType } from '../graph/shape.ts';
-import { OPS } from '../ops/index.ts';
-import type { Op, Sample } from '../ops/op.ts';
-import { fillSample } from '../ops/testing/fill.ts';
-import type { Device } from './device.ts';
-import type { Operand, Program } from './program.ts';
+import { alignUp } from '../../base/bytes.ts';
+import { decodeElements, dtypeBytes, encodeElements, isFloat } from '../../graph/dtype.ts';
+import type { Overwrite } from '../../graph/graph.ts';
+import { byteCount, elementCount, formatType, lastAxis, type TensorType } from '../../graph/shape.ts';
+import { OPS } from '../../ops/index.ts';
+import type { Op, Sample } from '../../ops/op.ts';
+import { fillSample } from '../../ops/testing/fill.ts';
+import type { Device } from '../device.ts';
+import type { Operand, Program } from '../program.ts';
 
 export interface ConformanceCase {
   readonly op: Op;
