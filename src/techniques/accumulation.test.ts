@@ -25,6 +25,15 @@ describe('gradient accumulation', () => {
     expect(values({}, 8)[0]).toBe('8 = 8 × 1');
   });
 
+  it('is bitwise for rows of 128 tokens and more, reordered for shorter ones', () => {
+    const tier = (...rowLengths: number[]): string => {
+      const batch = { rowsPerUpdate: 4, microBatchSize: 2, accumulationSteps: 2 };
+      const packing = { packed: false, rowLengths };
+      return accumulation.numerics(batch, { version: 1, packing, batch, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 }, maxGradNorm: 1, frozen: [] });
+    };
+    expect([tier(128), tier(512, 1024), tier(127), tier(64, 512)]).toEqual(['bitwise', 'bitwise', 'reordered', 'reordered']);
+  });
+
   it('refuses fewer tokens per update than a row has', () => {
     expect(() => values({ train_batch_tokens: 511 })).toThrowError(expect.objectContaining({ code: 'E_CONFIG', where: 'train_batch_tokens' }) as Error);
   });

@@ -4,6 +4,7 @@
  */
 
 import { FulltuneError } from '../base/errors.ts';
+import { JOINED_BELOW } from '../ops/token-blocks.ts';
 import type { BatchChoice } from '../run/training-plan.ts';
 import type { Settings } from '../run/run-config.ts';
 import type { Technique } from './technique.ts';
@@ -46,7 +47,8 @@ export const accumulation: Technique<BatchChoice> = {
     const sizes = rowsPerEpoch < rows ? [rowsPerEpoch, ...divisors.filter((size) => size < rowsPerEpoch)] : divisors;
     return sizes.map((size) => choice(rows, size));
   },
-  numerics: () => 'bitwise',
+  // Rows shorter than that are joined before sums over tokens are cut, so how many a micro-batch holds shifts the cuts.
+  numerics: (_value, { packing }) => (packing.rowLengths.every((length) => length >= JOINED_BELOW) ? 'bitwise' : 'reordered'),
   conflict: () => undefined,
   explain: (value) => ({
     value: `${value.rowsPerUpdate === 1 ? '1 row' : `${value.rowsPerUpdate} rows`} per update = micro-batch ${value.microBatchSize} × accumulation ${value.accumulationSteps}`,

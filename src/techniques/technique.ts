@@ -60,7 +60,8 @@ export interface Technique<V> {
   into(plan: TrainingPlan, value: V): TrainingPlan;
   /** The values worth trying, within what the user's settings pin; the first is the default. */
   values(context: TechniqueContext): readonly V[];
-  numerics(value: V): NumericsTier;
+  /** What this value does to the numbers within `plan`. */
+  numerics(value: V, plan: TrainingPlan): NumericsTier;
   /** Why this value cannot be part of `plan`; undefined when it can. */
   conflict(value: V, plan: TrainingPlan): string | undefined;
   explain(value: V): Explanation;
@@ -91,7 +92,7 @@ export function planned<V>(technique: Technique<V>): PlannedTechnique {
     keys,
     stage: action.stage,
     alternatives: (plan, context) => technique.values(context).map((value) => technique.into(plan, value)),
-    numerics: (plan) => technique.numerics(technique.of(plan)),
+    numerics: (plan) => technique.numerics(technique.of(plan), plan),
     conflict: (plan) => technique.conflict(technique.of(plan), plan),
     explain: (plan) => technique.explain(technique.of(plan)),
     shape: (plan, batch) => (action.stage === 'batch' ? action.shape(technique.of(plan), batch) : batch),

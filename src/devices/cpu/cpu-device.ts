@@ -42,7 +42,7 @@ export function createCpuDevice(options: CpuDeviceOptions = {}): Device {
       const free = freeMemory();
       if (bytes > free.bytes) {
         throw new FulltuneError('E_BUDGET', `the run needs ${formatBytes(bytes)}, ${free.holder} has ${formatBytes(free.bytes)} free`, {
-          remedy: 'Stop other programs, or give a smaller --memory.',
+          remedy: 'Stop other programs, or use a smaller --per-device-train-batch-size or --max-length.',
         });
       }
       try {
