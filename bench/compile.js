@@ -7,6 +7,7 @@
 import { compile } from '../dist/compile/compile.js';
 import { createCpuDevice } from '../dist/devices/cpu/cpu-device.js';
 import { parseModelConfig } from '../dist/models/model-config.js';
+import { plainPlan } from '../dist/run/training-plan.js';
 
 const device = createCpuDevice({ threads: 2 });
 const RUNS = 7;
@@ -18,8 +19,7 @@ for (const layers of [30, 80]) {
   }, 'bench');
   for (const microBatchSize of [8, 1]) {
     const plan = {
-      version: 1, packing: { packed: true, rowLengths: [512] }, batch: { rowsPerUpdate: 8, microBatchSize, accumulationSteps: 8 / microBatchSize },
-      optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 }, maxGradNorm: 1, frozen: [],
+      ...plainPlan({ rowLength: 512 }), batch: { rowsPerUpdate: 8, microBatchSize, accumulationSteps: 8 / microBatchSize },
     };
     const times = [];
     let memory;

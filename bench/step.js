@@ -8,6 +8,7 @@
 import { compile } from '../dist/compile/compile.js';
 import { createCpuDevice } from '../dist/devices/cpu/cpu-device.js';
 import { parseModelConfig } from '../dist/models/model-config.js';
+import { plainPlan } from '../dist/run/training-plan.js';
 import { opOf } from '../dist/ops/index.js';
 import { TrainingState } from '../dist/train/training-state.js';
 
@@ -22,8 +23,7 @@ const { rows, length, config } = SHAPES[name];
 const model = parseModelConfig({ architectures: ['LlamaForCausalLM'], model_type: 'llama', tie_word_embeddings: true, max_position_embeddings: 2048, ...config }, 'bench');
 const device = createCpuDevice();
 const plan = {
-  version: 1, packing: { packed: true, rowLengths: [length] }, batch: { rowsPerUpdate: rows, microBatchSize: rows, accumulationSteps: 1 },
-  optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 }, maxGradNorm: 1, frozen: [],
+  ...plainPlan({ rowLength: length }), batch: { rowsPerUpdate: rows, microBatchSize: rows, accumulationSteps: 1 },
 };
 const run = compile({ model, plan, device, purpose: 'train' });
 const state = await TrainingState.create(device, run.memory, run.constants);

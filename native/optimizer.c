@@ -39,14 +39,17 @@ static int64_t sum_squares_workspace(const ft_call *call, int threads) {
   return 8 * ft_ceil_div(call->in[0].count, BLOCK);
 }
 
-/* s_0 f32 [1], … → norm f32 [1] = √Σ s, factor f32 [1] = maxNorm > 0 ? min(1, maxNorm / (norm + 1e-6)) : 1. attrs: maxNorm */
+/* s_0 f32 [1], …, (lossScale f32 [1]) → norm f32 [1] = √Σ s / lossScale, factor f32 [1] = (maxNorm > 0 ? min(1, maxNorm / (norm + 1e-6)) : 1)
+   / lossScale. attrs: maxNorm, scaled */
 static void global_norm(const ft_call *call) {
+  const bool scaled = call->attrs[1] != 0;
+  const double loss_scale = scaled ? (double)ft_floats(&call->in[call->n_in - 1])[0] : 1;
   double sum = 0;
-  for (int32_t i = 0; i < call->n_in; i++) sum += (double)ft_floats(&call->in[i])[0];
-  const double norm = sqrt(sum), limit = call->attrs[0];
+  for (int32_t i = 0; i < call->n_in - scaled; i++) sum += (double)ft_floats(&call->in[i])[0];
+  const double norm = sqrt(sum) / loss_scale, limit = call->attrs[0];
   const double factor = limit / (norm + 1e-6);
   ft_floats(&call->out[0])[0] = (float)norm;
-  ft_floats(&call->out[1])[0] = limit > 0 && !(factor > 1) ? (float)factor : 1.0f; /* a norm that is NaN stays visible */
+  ft_floats(&call->out[1])[0] = (float)((limit > 0 && !(factor > 1) ? factor : 1) / loss_scale); /* a norm that is NaN stays visible */
 }
 
 /* --- adamw (Loshchilov & Hutter 2019; as torch.optim.AdamW) --- */

@@ -38,7 +38,7 @@ const ft_signature ft_signatures[] = {
     {"cross_entropy_backward", "fifff", "f", ""},
     {"ones", "", "f", "size"},
     {"sum_squares", "f", "f", ""},
-    {"global_norm", "f*", "ff", "maxNorm"},
+    {"global_norm", "f*", "ff", "maxNorm scaled"},
     {"adamw", "fffffif", "fff", "beta1 beta2 epsilon weightDecay"},
     {"sgd", "ffff?f", "f?f", "momentum weightDecay"},
     {NULL, NULL, NULL, NULL},

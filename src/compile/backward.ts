@@ -11,7 +11,7 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { Node, ValueId } from '../graph/graph.ts';
 import { descendants } from '../graph/walk.ts';
 import { opOf } from '../ops/index.ts';
-import { add, ones } from '../ops/pointwise.ts';
+import { add, ones, scale } from '../ops/pointwise.ts';
 
 /**
  * How parameter gradients are treated: `whole`: the program sees the whole update, uses of one parameter are combined at once;
@@ -30,18 +30,29 @@ export function gradientName(parameterName: string, index: number): string {
   return index === 0 ? `gradient:${parameterName}` : `gradient:${parameterName}#${index + 1}`;
 }
 
+export interface BackwardOptions {
+  readonly trained: readonly ValueId[];
+  readonly mode: GradientMode;
+  /** The seed is the runtime input `lossScale` instead of one: all gradients are that much larger. */
+  readonly scalesLoss: boolean;
+}
+
 /**
- * Appends the backward pass of `loss` (f32 [B], seeded with ones) for the given parameters.
+ * Appends the backward pass of the output `loss` (f32 [B]) for the parameters `trained`.
  * Throws E_MODEL when a parameter does not influence the loss, or an op on the way has no vjp.
  */
-export function appendBackward(builder: GraphBuilder, loss: ValueId, trained: readonly ValueId[], mode: GradientMode): readonly ParameterGradients[] {
+export function appendBackward(builder: GraphBuilder, { trained, mode, scalesLoss }: BackwardOptions): readonly ParameterGradients[] {
+  const loss = builder.outputNamed('loss');
   const forward = [...builder.nodesSoFar];
   const trainedSet = new Set(trained);
   const needed = descendants(builder.finish(), trainedSet);
   const gradients = new Map<ValueId, ValueId>();
   const uses = new Map<ValueId, ValueId[]>();
   const rows = builder.type(loss).shape[0] ?? 1;
-  gradients.set(loss, builder.within('loss', 'backward', () => ones(builder, rows)));
+  gradients.set(loss, builder.within('loss', 'backward', () => {
+    const one = ones(builder, rows);
+    return scalesLoss ? scale(builder, one, builder.input('lossScale', 'f32', 1)) : one;
+  }));
 
   for (const node of forward.toReversed()) {
     if (!node.outputs.some((id) => gradients.has(id)) || !node.inputs.some((id) => needed.has(id))) continue;
@@ -69,6 +80,7 @@ export function appendBackward(builder: GraphBuilder, loss: ValueId, trained: re
         const type = builder.type(parameter);
         return builder.persistent(gradientName(type.name, useIndex(index)), 'gradient', { dtype: 'f32', shape: type.shape });
       },
+      alsoYields: (index, value) => builder.redirectOutputs(node.outputs[index]!, value),
       merge: (index) => (mode === 'whole' && op.merges?.includes(index) ? uses.get(node.inputs[index]!)?.[0] : undefined),
     });
     results.forEach((gradient, index) => {

@@ -10,6 +10,7 @@ import type { ModelConfig } from '../models/model-config.ts';
 import { shapeRules } from '../ops/index.ts';
 import { constantsOf, optimise } from './compile.ts';
 import { lower } from './lower.ts';
+import { shareCommonSubexpressions } from './passes/common-subexpressions.ts';
 
 export interface CompiledGenerator {
   readonly prefill: Program;
@@ -31,7 +32,7 @@ export function compileGenerator({ model, device, capacity, chunk }: GeneratorOp
   const cached = (length: number): Graph => {
     const builder = new GraphBuilder(shapeRules);
     buildCached(builder, model, { length, capacity });
-    return optimise(builder.finish());
+    return optimise(shareCommonSubexpressions(builder.finish()));
   };
   const graphs = { prefill: cached(chunk), decode: cached(1) };
   const memory = planMemory(graphs, device);

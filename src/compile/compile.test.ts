@@ -3,7 +3,7 @@ import type { DeviceSpec } from '../devices/device.ts';
 import type { Program } from '../devices/program.ts';
 import { memoryReport } from '../memory/report.ts';
 import { parseModelConfig, type ModelConfig } from '../models/model-config.ts';
-import type { TrainingPlan } from '../run/training-plan.ts';
+import { plainPlan, type TrainingPlan } from '../run/training-plan.ts';
 import { compile, type CompiledRun } from './compile.ts';
 
 /** SmolLM2-135M's shape, with as many layers as asked for. */
@@ -18,12 +18,8 @@ const device: DeviceSpec = { name: 'spec', threads: 2, alignment: 64, workspaceB
 
 function plan(microBatchSize: number, accumulationSteps: number, changes: Partial<TrainingPlan> = {}): TrainingPlan {
   return {
-    version: 1,
-    packing: { packed: true, rowLengths: [512] },
+    ...plainPlan({ rowLength: 512 }),
     batch: { rowsPerUpdate: microBatchSize * accumulationSteps, microBatchSize, accumulationSteps },
-    optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 },
-    maxGradNorm: 1,
-    frozen: [],
     ...changes,
   };
 }

@@ -6,8 +6,9 @@
  *     │ techniques: forward  rewrite it before backward exists
  *     │ appendBackward
  *     │ techniques: update   appendUpdate with the optimizer's rule
+ *     │ passes               common subexpressions, dead code
  *     │ techniques: step     rewrite the whole step
- *     │ passes               common subexpressions, dead code, in place
+ *     │ passes               dead code, in place
  *     │ planMemory           live ranges → offsets, checked
  *     ▼ lower                instructions
  */
@@ -23,6 +24,7 @@ import { verifyGraph } from '../graph/verify.ts';
 import { planMemory, type MemoryPlan } from '../memory/memory-plan.ts';
 import { buildForward } from '../models/index.ts';
 import type { ModelConfig } from '../models/model-config.ts';
+import { parameterList } from '../models/parameters.ts';
 import { shapeRules } from '../ops/index.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
@@ -33,7 +35,7 @@ import { lower, splitAtCommit, type CommittedProgram } from './lower.ts';
 import { shareCommonSubexpressions } from './passes/common-subexpressions.ts';
 import { removeDeadCode } from './passes/dead-code.ts';
 import { reuseInPlace } from './passes/in-place.ts';
-import { appendUpdate } from './update.ts';
+import { appendUpdate, scalesLoss, type UpdateOptions } from './update.ts';
 
 /**
  * The programs of a training run. `fused` is forward, backward and update in one, when an update is a single micro-batch of one
@@ -110,21 +112,25 @@ function debugPrograms({ programs, arenaBytes }: MemoryPlan): void {
 }
 
 /** Forward and backward of one micro-batch; in mode `whole` the update too. */
-function microStep({ model, plan }: CompileOptions, rows: number, length: number, mode: GradientMode): Graph {
-  const builder = new GraphBuilder(shapeRules);
-  const forward = TECHNIQUES.reduce(
-    (graph, technique) => technique.rewriteForward(plan, graph),
-    { builder, loss: buildForward(builder, model, { rows, length }).rowLoss },
-  );
-  const gradients = appendBackward(builder, forward.loss, trainedParameters(builder, plan), mode);
+function microStep(options: CompileOptions, rows: number, length: number, mode: GradientMode): Graph {
+  const { model, plan } = options;
+  const builder = GraphBuilder.from(forwardPass(options, rows, length), shapeRules);
+  const gradients = appendBackward(builder, { trained: trainedParameters(builder, plan), mode, scalesLoss: scalesLoss(plan) });
   if (mode === 'whole') {
-    appendUpdate(builder, gradients.map(({ parameter, uses }) => ({ parameter, gradient: uses[0]! })), updateRule(plan), plan.maxGradNorm);
+    appendUpdate(builder, gradients.map(({ parameter, uses }) => ({ parameter, gradient: uses[0]! })), updateOptions(model, plan));
   }
-  return finish(plan, builder);
+  return finish(plan, builder.finish());
+}
+
+/** The model and its loss, as the techniques want them. */
+function forwardPass({ model, plan }: CompileOptions, rows: number, length: number): Graph {
+  const builder = new GraphBuilder(shapeRules);
+  buildForward(builder, model, { rows, length });
+  return TECHNIQUES.reduce((graph, technique) => technique.rewriteForward(plan, graph), builder.finish());
 }
 
 /** The update over gradients that micro-steps like `micro` have summed up. */
-function updateOnly({ plan }: CompileOptions, micro: Graph): Graph {
+function updateOnly({ model, plan }: CompileOptions, micro: Graph): Graph {
   const builder = new GraphBuilder(shapeRules);
   builder.phase = 'update';
   const gradients = micro.values.filter((value) => value.storage === 'gradient' && value.persistent);
@@ -140,8 +146,8 @@ function updateOnly({ plan }: CompileOptions, micro: Graph): Graph {
       const gradient = builder.within(value.scope, 'update', () => uses.reduce((sum, use) => addInto(builder, sum, use)));
       return { parameter, gradient };
     });
-  appendUpdate(builder, trained, updateRule(plan), plan.maxGradNorm);
-  return finish(plan, builder);
+  appendUpdate(builder, trained, updateOptions(model, plan));
+  return finish(plan, builder.finish());
 }
 
 /** The sum of two uses, in the bytes of the first: these are summed up anew in the next update. */
@@ -149,20 +155,18 @@ function addInto(builder: GraphBuilder, sum: ValueId, use: ValueId): ValueId {
   return builder.node('add', [sum, use], {}, { overwrites: [{ output: 0, input: 0 }] })[0]!;
 }
 
-function evaluation({ model, plan }: CompileOptions, rows: number, length: number): Graph {
-  const builder = new GraphBuilder(shapeRules);
-  TECHNIQUES.reduce((graph, technique) => technique.rewriteForward(plan, graph), { builder, loss: buildForward(builder, model, { rows, length }).rowLoss });
-  return finish(plan, builder);
+function evaluation(options: CompileOptions, rows: number, length: number): Graph {
+  return finish(options.plan, forwardPass(options, rows, length));
 }
 
-function finish(plan: TrainingPlan, builder: GraphBuilder): Graph {
-  const step = TECHNIQUES.reduce((graph, technique) => technique.rewriteStep(plan, graph), builder.finish());
-  return optimise(step);
+function finish(plan: TrainingPlan, graph: Graph): Graph {
+  const plain = removeDeadCode(shareCommonSubexpressions(graph));
+  return optimise(TECHNIQUES.reduce((step, technique) => technique.rewriteStep(plan, step), plain));
 }
 
-/** The generic passes; none knows a technique. */
+/** What may follow any rewrite; knows no technique. Nothing is shared here: what a technique computes again stays computed again. */
 export function optimise(graph: Graph): Graph {
-  const optimised = reuseInPlace(removeDeadCode(shareCommonSubexpressions(graph)));
+  const optimised = reuseInPlace(removeDeadCode(graph));
   verifyGraph(optimised, shapeRules);
   return optimised;
 }
@@ -171,6 +175,11 @@ function trainedParameters(builder: GraphBuilder, plan: TrainingPlan): readonly 
   const frozen = new Set(plan.frozen);
   const graph = builder.finish();
   return graph.inputs.filter((id) => graph.values[id]!.storage === 'parameter' && !frozen.has(graph.values[id]!.name));
+}
+
+function updateOptions(model: ModelConfig, plan: TrainingPlan): UpdateOptions {
+  const embeddings = new Set(parameterList(model).filter(({ kind }) => kind === 'embedding').map(({ name }) => name));
+  return { rule: updateRule(plan), plan, isEmbedding: (name) => embeddings.has(name) };
 }
 
 function updateRule(plan: TrainingPlan): UpdateRule {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import type { RunEvent, StepEvent } from '../run/events.ts';
-import type { TrainingPlan } from '../run/training-plan.ts';
+import { plainPlan, type TrainingPlan } from '../run/training-plan.ts';
 import { checkDiskSpace, freeDiskBytes } from './disk.ts';
 import { appendEvent, readEvents, truncateEventsAfter } from './event-log.ts';
 import { copyModelFiles } from './model-files.ts';
@@ -158,8 +158,8 @@ describe('events', () => {
 
 describe('openRun', () => {
   const plan: TrainingPlan = {
-    version: 1, packing: { packed: true, rowLengths: [64] }, batch: { rowsPerUpdate: 8, microBatchSize: 4, accumulationSteps: 2 },
-    optimizer: { kind: 'sgd', momentum: 0.9, weightDecay: 0 }, maxGradNorm: 1, frozen: [],
+    ...plainPlan({ rowLength: 64 }), batch: { rowsPerUpdate: 8, microBatchSize: 4, accumulationSteps: 2 },
+    optimizer: { kind: 'sgd', momentum: 0.9, weightDecay: 0 },
   };
 
   it('reads config, plan and events', async () => {
@@ -179,7 +179,7 @@ describe('openRun', () => {
     mkdirSync(join(folder, 'model'));
     await expect(openRun(join(folder, 'model'))).rejects.toMatchObject({ remedy: 'The run is the folder above it.' });
     await expect(openRun(folder)).rejects.toMatchObject({ code: 'E_RUN', message: 'the run has no plan.json' });
-    for (const [text, message] of [['{', /not valid JSON/], ['3', /not a training plan/], ['{"version":2}', /version 2/], ['{"version":1}', /no 'packing'/]] as const) {
+    for (const [text, message] of [['{', /not valid JSON/], ['3', /not a training plan/], ['{"version":3}', /version 3/], ['{"version":2}', /packing/], ['{"version":1}', /no 'packing'/]] as const) {
       writeRunFile(folder, 'plan.json', text);
       await expect(openRun(folder)).rejects.toMatchObject({ code: 'E_RUN', message: expect.stringMatching(message) });
     }

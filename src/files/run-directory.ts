@@ -7,6 +7,7 @@ import { basename, extname, join } from 'node:path';
 
 import { FulltuneError } from '../base/errors.ts';
 import type { RunEvent } from '../run/events.ts';
+import { parsePlan } from '../run/plan-schema.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { listCheckpoints } from './checkpoint.ts';
 import { writeTextAtomically } from './durable.ts';
@@ -107,14 +108,7 @@ function readPlan(path: string): TrainingPlan {
     if (!(error instanceof SyntaxError)) throw error;
     throw new FulltuneError('E_RUN', `'${path}' is not valid JSON: ${error.message}`, { where: path });
   }
-  const parts = ['packing', 'batch', 'optimizer', 'maxGradNorm', 'frozen'] satisfies (keyof TrainingPlan)[];
-  if (typeof json !== 'object' || json === null || !('version' in json)) throw new FulltuneError('E_RUN', `'${path}' is not a training plan`, { where: path });
-  if (json.version !== 1) {
-    throw new FulltuneError('E_RUN', `'${path}' has version ${JSON.stringify(json.version)}; this fulltune reads version 1`, { where: path });
-  }
-  const missing = parts.find((part) => !(part in json));
-  if (missing !== undefined) throw new FulltuneError('E_RUN', `'${path}' is not a training plan: it has no '${missing}'`, { where: path });
-  return json as TrainingPlan;
+  return parsePlan(json, path);
 }
 
 function readText(path: string): string {

@@ -19,6 +19,7 @@ export interface NodeOptions {
   readonly storage?: StorageClass;
   /** Names of the outputs; by default `scope/op`, made unique. */
   readonly names?: readonly string[];
+  readonly effect?: true;
 }
 
 interface InputOptions {
@@ -40,6 +41,22 @@ export class GraphBuilder {
 
   constructor(rules: ShapeRules) {
     this.rules = rules;
+  }
+
+  /** Goes on with a finished graph. */
+  static from(graph: Graph, rules: ShapeRules): GraphBuilder {
+    const builder = new GraphBuilder(rules);
+    builder.values.push(...graph.values);
+    builder.nodes.push(...graph.nodes);
+    builder.inputs.push(...graph.inputs);
+    Object.assign(builder.outputs, graph.outputs);
+    for (const { id, name } of graph.values) {
+      builder.nameCounts.set(name, 1);
+      if (graph.values[id]?.persistent === true) builder.byName.set(name, id);
+    }
+    for (const id of graph.inputs) builder.byName.set(graph.values[id]!.name, id);
+    for (const [id, data] of Object.entries(graph.constants)) builder.constants.set(Number(id), data);
+    return builder;
   }
 
   /** Runs `body` with `name` appended to the model path: `layers.3` inside `model` gives `model.layers.3`. */
@@ -128,7 +145,7 @@ export class GraphBuilder {
       this.values.push({ id, name, dtype: type.dtype, shape: type.shape, storage, persistent: base?.persistent ?? false, scope });
       return id;
     });
-    this.nodes.push({ op, inputs: [...inputs], outputs, attrs, overwrites, phase, scope });
+    this.nodes.push({ op, inputs: [...inputs], outputs, attrs, overwrites, phase, scope, ...(options.effect === undefined ? {} : { effect: options.effect }) });
     return outputs;
   }
 
@@ -166,6 +183,18 @@ export class GraphBuilder {
   output(name: string, id: ValueId): void {
     if (this.outputs[name] !== undefined) throw new RangeError(`output '${name}' is named twice`);
     this.outputs[name] = id;
+  }
+
+  /** The value that the host reads under `name`. */
+  outputNamed(name: string): ValueId {
+    const id = this.outputs[name];
+    if (id === undefined) throw new RangeError(`this graph has no output '${name}'`);
+    return id;
+  }
+
+  /** Lets the host read `to` wherever it would read `from`: the same numbers, made elsewhere. */
+  redirectOutputs(from: ValueId, to: ValueId): void {
+    for (const [name, id] of Object.entries(this.outputs)) if (id === from) this.outputs[name] = to;
   }
 
   type(id: ValueId): Value {

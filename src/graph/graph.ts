@@ -13,7 +13,8 @@ export type ValueId = number;
 
 export type { StorageClass };
 
-export type Phase = 'forward' | 'backward' | 'update';
+/** `recompute`: forward work done again for backward. */
+export type Phase = 'forward' | 'recompute' | 'backward' | 'update';
 
 export interface Value extends TensorType {
   readonly id: ValueId;
@@ -43,6 +44,8 @@ export interface Node {
   readonly overwrites: readonly Overwrite[];
   readonly phase: Phase;
   readonly scope: string;
+  /** Does something outside the arena (a write to a file): kept even when nobody reads its outputs, and never shared. */
+  readonly effect?: true;
 }
 
 export interface Graph {

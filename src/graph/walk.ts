@@ -56,14 +56,15 @@ export function descendants(graph: Graph, from: Iterable<ValueId>): ReadonlySet<
 
 /**
  * Positions of the nodes that matter: those that lead to an output of the graph, and those that change a persistent value.
- * A node that makes a new persistent value (a kept gradient) matters too: a later program reads it.
+ * A node that makes a new persistent value (a kept gradient) matters too, for a later program reads it, and one with an effect outside.
  */
 export function liveNodes(graph: Graph): ReadonlySet<number> {
   const used = new Set<ValueId>(Object.values(graph.outputs));
   const live = new Set<number>();
   for (let position = graph.nodes.length - 1; position >= 0; position--) {
     const node = graph.nodes[position];
-    if (node === undefined || !node.outputs.some((id) => used.has(id) || graph.values[id]?.persistent === true)) continue;
+    if (node === undefined) continue;
+    if (node.effect !== true && !node.outputs.some((id) => used.has(id) || graph.values[id]?.persistent === true)) continue;
     live.add(position);
     for (const id of node.inputs) used.add(id);
   }

@@ -4,7 +4,7 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, tensor, type TensorType } from '../graph/shape.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
-import { at, expectCount, expectFloat, expectType, only } from './rules.ts';
+import { at, expectCount, expectFlag, expectFloat, expectType, only } from './rules.ts';
 
 /** x [...] → f32 [1]: Σ x², summed in fixed blocks in double, rounded once. */
 export function sumSquares(b: GraphBuilder, x: ValueId): ValueId {
@@ -12,15 +12,16 @@ export function sumSquares(b: GraphBuilder, x: ValueId): ValueId {
 }
 
 /**
- * sums f32 [1] each → norm f32 [1] = √Σ sums, and factor f32 [1] = min(1, maxNorm / (norm + 1e-6)).
- * `maxNorm` 0 does not clip: factor 1. A norm that is not a number gives a factor that is none.
+ * sums f32 [1] each, (lossScale f32 [1]) → norm f32 [1] = √Σ sums / lossScale, and factor f32 [1] = min(1, maxNorm / (norm + 1e-6)) / lossScale.
+ * `maxNorm` 0 does not clip; without a loss scale it is 1. A norm that is not a number gives a factor that is none.
  */
 export function globalNorm(
   b: GraphBuilder,
   sums: readonly ValueId[],
-  options: { readonly maxNorm: number },
+  options: { readonly maxNorm: number; readonly lossScale?: ValueId },
 ): { readonly norm: ValueId; readonly factor: ValueId } {
-  const outputs = b.node('global_norm', sums, { maxNorm: options.maxNorm });
+  const { maxNorm, lossScale } = options;
+  const outputs = lossScale === undefined ? b.node('global_norm', sums, { maxNorm, scaled: 0 }) : b.node('global_norm', [...sums, lossScale], { maxNorm, scaled: 1 });
   return { norm: at(outputs, 0), factor: at(outputs, 1) };
 }
 
@@ -40,9 +41,11 @@ export const sumSquaresOp: Op = {
 
 export const globalNormOp: Op = {
   name: 'global_norm',
-  attrs: ['maxNorm'],
+  attrs: ['maxNorm', 'scaled'],
   infer(inputs, attrs) {
-    expect(inputs.length > 0, 'takes at least one sum of squares');
+    const scaled = attr(attrs, 'scaled');
+    expectFlag(scaled, 'scaled');
+    expect(inputs.length > scaled, 'takes at least one sum of squares');
     const maxNorm = attr(attrs, 'maxNorm');
     expect(maxNorm >= 0, `maxNorm must be 0 or more, got ${maxNorm}`);
     inputs.forEach((sum, index) => expectType(sum, 'f32', [1], `sum ${index}`));
@@ -51,9 +54,11 @@ export const globalNormOp: Op = {
   flops: (inputs) => inputs.length,
   bound: 'memory',
   reference(inputs, attrs) {
-    const norm = Math.sqrt(inputs.reduce((total, sum) => total + sum[0]!, 0));
+    const scaled = attr(attrs, 'scaled') === 1;
+    const lossScale = scaled ? at(inputs, inputs.length - 1)[0]! : 1;
+    const norm = Math.sqrt((scaled ? inputs.slice(0, -1) : inputs).reduce((total, sum) => total + sum[0]!, 0)) / lossScale;
     const maxNorm = attr(attrs, 'maxNorm');
-    return [Float64Array.of(norm), Float64Array.of(maxNorm > 0 ? Math.min(1, maxNorm / (norm + 1e-6)) : 1)];
+    return [Float64Array.of(norm), Float64Array.of((maxNorm > 0 ? Math.min(1, maxNorm / (norm + 1e-6)) : 1) / lossScale)];
   },
   samples: [
     norm('clipped', 3, 0.5, 2),
@@ -62,6 +67,8 @@ export const globalNormOp: Op = {
     norm('one tensor', 1, 1, 2),
     norm('many tensors', 300, 1, 2),
     norm('zero gradients', 2, 1, 0),
+    norm('loss scale, clipped', 3, 0.5, 2, 4),
+    norm('loss scale', 3, 0, 2, 1024),
   ],
 };
 
@@ -69,7 +76,10 @@ function squares(name: string, ...shape: number[]): Sample {
   return { name, inputs: [tensor('f32', ...shape)], attrs: {} };
 }
 
-function norm(name: string, count: number, maxNorm: number, largest: number): Sample {
-  const inputs: TensorType[] = Array.from({ length: count }, () => tensor('f32', 1));
-  return { name, inputs, attrs: { maxNorm }, fill: (_, random) => [largest * random()] };
+function norm(name: string, count: number, maxNorm: number, largest: number, lossScale?: number): Sample {
+  const inputs: TensorType[] = Array.from({ length: lossScale === undefined ? count : count + 1 }, () => tensor('f32', 1));
+  return {
+    name, inputs, attrs: { maxNorm, scaled: lossScale === undefined ? 0 : 1 },
+    fill: (index, random) => (index === count && lossScale !== undefined ? [lossScale] : [largest * random()]),
+  };
 }

@@ -26,6 +26,11 @@ export interface VjpContext {
    * sums its own contribution from zero and adds it to these bytes in place.
    */
   merge(index: number): ValueId | undefined;
+  /**
+   * Says that the rule has computed output `index` of the forward node once more, as `value`: the host may read that one, and a
+   * forward node that nobody else reads goes away.
+   */
+  alsoYields(index: number, value: ValueId): void;
 }
 
 /** One test case: types and attributes, and how to fill what random numbers in [-1, 1) would not fit. */

@@ -232,6 +232,7 @@ describe('names and storage of gradients', () => {
       needs: (index) => index === 1,
       accumulator: () => (accumulator === undefined ? undefined : b.persistent(accumulator, 'gradient', tensor('f32', 6, 4))),
       merge: () => undefined,
+      alsoYields: () => undefined,
     });
     return b;
   }
@@ -249,7 +250,7 @@ describe('names and storage of gradients', () => {
 
 describe('gradients of slices', () => {
   function sliceGradient(builder: GraphBuilder, node: Node, dy: ValueId): ValueId {
-    const context = { builder, node, gradient: () => dy, needs: () => true, accumulator: () => undefined, merge: () => undefined };
+    const context = { builder, node, gradient: () => dy, needs: () => true, accumulator: () => undefined, merge: () => undefined, alsoYields: () => undefined };
     const [dx] = opOf(node.op).vjp?.(context) ?? [];
     if (dx === undefined) throw new Error('no gradient');
     return dx;

@@ -1,13 +1,20 @@
 /** The contract of an optimizer: which state a parameter needs, and the nodes of its update. */
 
 import type { GraphBuilder } from '../graph/builder.ts';
-import type { Value, ValueId } from '../graph/graph.ts';
+import type { ValueId } from '../graph/graph.ts';
 import type { TensorType } from '../graph/shape.ts';
 
-/** One state tensor, e.g. `exp_avg` f32 [D, F]. Zero before the first step. */
+/** One state tensor, e.g. `exp_avg` f32 [D, F]. Zero bytes before the first step. */
 export interface StateTensor extends TensorType {
   /** The name PyTorch gives it; the stored tensor is `<parameter>.<name>`. */
   readonly name: string;
+}
+
+/** A parameter as an optimizer sees it. */
+export interface OptimizedParameter extends TensorType {
+  readonly name: string;
+  /** A table of embeddings: its rows see few tokens each. */
+  readonly isEmbedding: boolean;
 }
 
 export interface UpdateInputs {
@@ -22,21 +29,24 @@ export interface UpdateInputs {
   readonly step: ValueId;
   /** f32 [1]: clipping factor. */
   readonly gradientScale: ValueId;
+  readonly isEmbedding: boolean;
+  /** Seeds the stochastic rounding of this parameter where it is stored in bf16: no two parameters share a stream. */
+  readonly roundingSeed: number;
 }
 
 export interface UpdateRule {
   readonly name: string;
-  state(parameter: Value): readonly StateTensor[];
+  state(parameter: OptimizedParameter): readonly StateTensor[];
   /** Appends the nodes that overwrite parameter and state. */
   update(inputs: UpdateInputs): void;
 }
 
 /** Weight decay applies to matrices and embeddings, not to biases and norm weights (as transformers' Trainer does). */
-export function decays(parameter: Value): boolean {
+export function decays(parameter: TensorType): boolean {
   return parameter.shape.length >= 2;
 }
 
 /** Name of a state tensor across programs and in optimizer.safetensors. */
-export function stateName(parameter: Value, state: StateTensor): string {
+export function stateName(parameter: { readonly name: string }, state: StateTensor): string {
   return `${parameter.name}.${state.name}`;
 }

@@ -4,7 +4,7 @@
  */
 
 import { compilePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
-import type { TrainingPlan } from '../run/training-plan.ts';
+import { plainPlan, type TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
 import type { TechniqueContext } from '../techniques/technique.ts';
 
@@ -22,14 +22,7 @@ export function planRun(request: PlanRequest): PlannedRun {
 
 function alternatives({ settings, maxLength, bucketLengths, rowsPerEpoch, frozen }: PlanRequest): readonly TrainingPlan[] {
   const context: TechniqueContext = { settings, maxLength, bucketLengths, rowsPerEpoch };
-  const empty: TrainingPlan = {
-    version: 1,
-    packing: { packed: settings.packing, rowLengths: [maxLength] },
-    batch: { rowsPerUpdate: 1, microBatchSize: 1, accumulationSteps: 1 },
-    optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
-    maxGradNorm: settings.max_grad_norm,
-    frozen,
-  };
+  const empty = plainPlan({ rowLength: maxLength, maxGradNorm: settings.max_grad_norm, frozen, seed: settings.seed });
   const plans = TECHNIQUES.reduce<readonly TrainingPlan[]>((list, technique) => list.flatMap((plan) => technique.alternatives(plan, context)), [empty]);
   return plans.filter((plan) => TECHNIQUES.every((technique) => technique.conflict(plan) === undefined));
 }

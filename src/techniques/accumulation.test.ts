@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
+import { plainPlan } from '../run/training-plan.ts';
 import { accumulation } from './accumulation.ts';
 
 const values = (changes: Partial<RunConfig>, rowsPerEpoch = 1000): readonly string[] =>
@@ -29,7 +30,7 @@ describe('gradient accumulation', () => {
     const tier = (...rowLengths: number[]): string => {
       const batch = { rowsPerUpdate: 4, microBatchSize: 2, accumulationSteps: 2 };
       const packing = { packed: false, rowLengths };
-      return accumulation.numerics(batch, { version: 1, packing, batch, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 }, maxGradNorm: 1, frozen: [] });
+      return accumulation.numerics(batch, { ...plainPlan({ rowLength: 1 }), packing, batch });
     };
     expect([tier(128), tier(512, 1024), tier(127), tier(64, 512)]).toEqual(['bitwise', 'bitwise', 'reordered', 'reordered']);
   });

@@ -34,6 +34,10 @@ export const optimizer: Technique<OptimizerChoice> = {
           saves: value.momentum > 0 ? '4 bytes per trained parameter against AdamW' : '8 bytes per trained parameter against AdamW',
           costs: 'another training: needs its own learning rate',
         };
+      case 'adamw_8bit':
+      case 'adafactor':
+      case 'lion':
+        throw new RangeError(value.kind);
       default:
         return value satisfies never;
     }
@@ -46,6 +50,10 @@ export const optimizer: Technique<OptimizerChoice> = {
           return adamw(value);
         case 'sgd':
           return sgd(value);
+        case 'adamw_8bit':
+        case 'adafactor':
+        case 'lion':
+          throw new RangeError(value.kind);
         default:
           return value satisfies never;
       }

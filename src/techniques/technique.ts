@@ -5,7 +5,6 @@
  * V is the technique's value, stored under `field` in the TrainingPlan.
  */
 
-import type { GraphBuilder } from '../graph/builder.ts';
 import type { Graph } from '../graph/graph.ts';
 import type { UpdateRule } from '../optimizers/update-rule.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
@@ -28,17 +27,13 @@ export interface BatchShape {
   readonly rowLengths: readonly number[];
 }
 
-/** The forward graph while it is built, for techniques that rewrite it before backward exists. */
-export interface ForwardGraph {
-  readonly builder: GraphBuilder;
-  /** Row losses f32 [B]. */
-  readonly loss: number;
-}
-
-/** Where a technique acts, and what it does there. */
+/**
+ * Where a technique acts, and what it does there. A `forward` rewrite sees forward pass and loss (the output `loss`, f32 [B]) before backward
+ * exists, in training and in evaluation; a `step` rewrite sees each whole program.
+ */
 export type TechniqueAction<V> =
   | { readonly stage: 'batch'; shape(value: V, batch: BatchShape): BatchShape }
-  | { readonly stage: 'forward'; rewrite(value: V, forward: ForwardGraph): ForwardGraph }
+  | { readonly stage: 'forward'; rewrite(value: V, graph: Graph): Graph }
   | { readonly stage: 'update'; rule(value: V): UpdateRule }
   | { readonly stage: 'step'; rewrite(value: V, graph: Graph): Graph };
 
@@ -79,7 +74,7 @@ export interface PlannedTechnique {
   conflict(plan: TrainingPlan): string | undefined;
   explain(plan: TrainingPlan): Explanation;
   shape(plan: TrainingPlan, batch: BatchShape): BatchShape;
-  rewriteForward(plan: TrainingPlan, forward: ForwardGraph): ForwardGraph;
+  rewriteForward(plan: TrainingPlan, graph: Graph): Graph;
   rule(plan: TrainingPlan): UpdateRule | undefined;
   rewriteStep(plan: TrainingPlan, graph: Graph): Graph;
 }
@@ -96,7 +91,7 @@ export function planned<V>(technique: Technique<V>): PlannedTechnique {
     conflict: (plan) => technique.conflict(technique.of(plan), plan),
     explain: (plan) => technique.explain(technique.of(plan)),
     shape: (plan, batch) => (action.stage === 'batch' ? action.shape(technique.of(plan), batch) : batch),
-    rewriteForward: (plan, forward) => (action.stage === 'forward' ? action.rewrite(technique.of(plan), forward) : forward),
+    rewriteForward: (plan, graph) => (action.stage === 'forward' ? action.rewrite(technique.of(plan), graph) : graph),
     rule: (plan) => (action.stage === 'update' ? action.rule(technique.of(plan)) : undefined),
     rewriteStep: (plan, graph) => (action.stage === 'step' ? action.rewrite(technique.of(plan), graph) : graph),
   };

@@ -9,7 +9,7 @@ import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { longestRow, type ModelConfig } from '../models/model-config.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
-import type { TrainingPlan } from '../run/training-plan.ts';
+import { plainPlan, type TrainingPlan } from '../run/training-plan.ts';
 import { createDevice } from './devices.ts';
 import { evaluateBatches, type EvalResult } from './evaluate.ts';
 import { Generator } from './generate.ts';
@@ -120,12 +120,9 @@ export class Model implements AsyncDisposable {
     const rowLengths = settings.packing ? [data.maxLength] : data.bucketLengths;
     const microBatchSize = Math.min(options.batchSize ?? 4, data.train.documents);
     const plan: TrainingPlan = {
-      version: 1,
+      ...plainPlan({ rowLength: data.maxLength }),
       packing: { packed: settings.packing, rowLengths },
       batch: { rowsPerUpdate: microBatchSize, microBatchSize, accumulationSteps: 1 },
-      optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
-      maxGradNorm: 0,
-      frozen: [],
     };
     const compiled = compile({ model: this.config, plan, device: this.device, purpose: 'evaluate' });
     const state = await TrainingState.create(this.device, compiled.memory, compiled.constants);

@@ -10,7 +10,7 @@ import type { MicroBatch, UpdateBatch } from '../../src/data/batches.ts';
 import { createCpuDevice } from '../../src/devices/cpu/cpu-device.ts';
 import { WeightFiles } from '../../src/files/weight-files.ts';
 import { decodeElements } from '../../src/graph/dtype.ts';
-import type { TrainingPlan } from '../../src/run/training-plan.ts';
+import { plainPlan, type TrainingPlan } from '../../src/run/training-plan.ts';
 import { openModelDirectory } from '../../src/train/model-directory.ts';
 import { runUpdate } from '../../src/train/run-update.ts';
 import { TrainingState } from '../../src/train/training-state.ts';
@@ -37,12 +37,9 @@ const never = new AbortController().signal;
 
 function trainingPlan(microBatchSize: number, changes: Partial<TrainingPlan> = {}): TrainingPlan {
   return {
-    version: 1,
-    packing: { packed: true, rowLengths: [LENGTH] },
+    ...plainPlan({ rowLength: LENGTH, maxGradNorm: 0 }),
     batch: { rowsPerUpdate: ROWS, microBatchSize, accumulationSteps: ROWS / microBatchSize },
     optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 },
-    maxGradNorm: 0,
-    frozen: [],
     ...changes,
   };
 }

@@ -22,6 +22,7 @@ import { parseModelConfig, type ModelConfig } from '../../src/models/model-confi
 import { parameterList } from '../../src/models/parameters.ts';
 import { shapeRules } from '../../src/ops/index.ts';
 import { adamw } from '../../src/optimizers/adamw.ts';
+import { plainPlan } from '../../src/run/training-plan.ts';
 
 interface Golden {
   readonly ids: readonly (readonly number[])[];
@@ -48,10 +49,10 @@ describe.each(['llama3', 'llama-linear', 'qwen2', 'qwen3', 'mistral', 'gpt2', 'g
 
   it('gives the loss, the logits and the gradient of every parameter', () => {
     const builder = new GraphBuilder(shapeRules);
-    const { logits, rowLoss } = buildForward(builder, config, { rows, length });
+    const { logits } = buildForward(builder, config, { rows, length });
     builder.output('logits', logits);
     const parameters = parameterIds(builder, config);
-    for (const { parameter, uses } of appendBackward(builder, rowLoss, [...parameters.values()], 'whole')) {
+    for (const { parameter, uses } of appendBackward(builder, { trained: [...parameters.values()], mode: 'whole', scalesLoss: false })) {
       expect(uses).toHaveLength(1);
       builder.output(`gradient:${builder.type(parameter).name}`, uses[0]!);
     }
@@ -154,9 +155,11 @@ class CachedModel {
 
 function trainingStep(config: ModelConfig, golden: Golden, rows: number, length: number): { graph: Graph; after: ReadonlyMap<string, string> } {
   const builder = new GraphBuilder(shapeRules);
-  const { rowLoss } = buildForward(builder, config, { rows, length });
-  const gradients = appendBackward(builder, rowLoss, [...parameterIds(builder, config).values()], 'whole');
-  appendUpdate(builder, gradients.map(({ parameter, uses }) => ({ parameter, gradient: uses[0]! })), adamw({ kind: 'adamw', ...golden.adamw }), golden.adamw.maxGradNorm);
+  buildForward(builder, config, { rows, length });
+  const gradients = appendBackward(builder, { trained: [...parameterIds(builder, config).values()], mode: 'whole', scalesLoss: false });
+  appendUpdate(builder, gradients.map(({ parameter, uses }) => ({ parameter, gradient: uses[0]! })), {
+    rule: adamw({ kind: 'adamw', ...golden.adamw }), plan: plainPlan({ rowLength: length, maxGradNorm: golden.adamw.maxGradNorm }), isEmbedding: () => false,
+  });
   const graph = builder.finish();
   const persistent = new Set(graph.inputs.filter((id) => ['parameter', 'optimizer-state'].includes(graph.values[id]!.storage)).map((id) => graph.values[id]!.name));
   return { graph, after: new Map([...lastVersions(graph)].filter(([name]) => persistent.has(name))) };

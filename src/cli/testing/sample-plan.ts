@@ -1,14 +1,15 @@
 /** A plan that fits, as `plan()` gives it. */
 
 import type { PlanResult } from '../../index.ts';
+import { plainPlan } from '../../run/training-plan.ts';
 
 const MIB = 1024 * 1024;
 
 export const FITS: PlanResult = {
   kind: 'fits',
   plan: {
-    version: 1, packing: { packed: true, rowLengths: [512] }, batch: { rowsPerUpdate: 8, microBatchSize: 4, accumulationSteps: 2 },
-    optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 }, maxGradNorm: 1, frozen: [],
+    ...plainPlan({ rowLength: 512 }), batch: { rowsPerUpdate: 8, microBatchSize: 4, accumulationSteps: 2 },
+    optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
   },
   memory: {
     arenaBytes: 100 * MIB, peakLiveBytes: 98 * MIB, fragmentation: 0.02, processBytes: 144 * MIB, forecastBytes: 244 * MIB,

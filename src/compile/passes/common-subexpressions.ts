@@ -11,7 +11,7 @@ export function shareCommonSubexpressions(graph: Graph): Graph {
   for (const original of graph.nodes) {
     const node = { ...original, inputs: original.inputs.map(resolve) };
     // A value that is overwritten later has other bytes afterwards: neither it nor its readers may be shared.
-    const pure = node.overwrites.length === 0 && ![...node.inputs, ...node.outputs].some((id) => overwritten.has(id)) && !node.outputs.some((id) => graph.values[id]!.persistent);
+    const pure = node.effect !== true && node.overwrites.length === 0 && ![...node.inputs, ...node.outputs].some((id) => overwritten.has(id)) && !node.outputs.some((id) => graph.values[id]!.persistent);
     const key = pure ? JSON.stringify([node.op, node.inputs, Object.entries(node.attrs).sort(([a], [b]) => (a < b ? -1 : 1))]) : undefined;
     const twin = key === undefined ? undefined : seen.get(key);
     if (twin !== undefined) {

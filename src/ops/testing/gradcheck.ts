@@ -116,6 +116,7 @@ function buildGraph(op: Op, sample: Sample, options: GradcheckOptions): BuiltGra
     needs: (index) => isFloat(at(sample.inputs, index).dtype) && (options.needs?.(index) ?? true),
     accumulator: (index) => (options.accumulate === true ? earlier(index, 'running', accumulated) : undefined),
     merge: (index) => (options.merge === true && op.merges?.includes(index) === true ? earlier(index, 'other use', merged) : undefined),
+    alsoYields: () => undefined,
   });
   gradients.forEach((id, index) => {
     if (id === undefined) return;
