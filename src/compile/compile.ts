@@ -87,6 +87,7 @@ export function compile(options: CompileOptions): CompiledRun {
   debugPrograms(memory);
   const programs = new Map(memory.programs.map((program) => [program.name, lower(program, memory)]));
   const program = (name: string): Program => programs.get(name)!;
+  const committed = (name: string): CommittedProgram => splitAtCommit(program(name), graphs[name]!);
   return {
     steps: stepPrograms(),
     evaluate: new Map(batch.rowLengths.map((length) => [length, program(`evaluate ${length}`)])),
@@ -96,9 +97,9 @@ export function compile(options: CompileOptions): CompiledRun {
 
   function stepPrograms(): StepPrograms {
     if (options.purpose === 'evaluate') return { kind: 'none' };
-    if (fused) return { kind: 'fused', step: splitAtCommit(program('step')) };
+    if (fused) return { kind: 'fused', step: committed('step') };
     const micro = batch.rowLengths.map((length) => [length, { first: program(`micro-step ${length} first`), next: program(`micro-step ${length} next`) }] as const);
-    return { kind: 'accumulating', micro: new Map(micro), update: splitAtCommit(program('update')) };
+    return { kind: 'accumulating', micro: new Map(micro), update: committed('update') };
   }
 }
 

@@ -42,8 +42,10 @@ export function partOf(program: Program, from: number, to: number, name: string)
 }
 
 /** A program in two: what can be computed without changing anything that lasts, and the change. Between them the host can look and refuse. */
-export function splitAtCommit(program: Program): CommittedProgram {
+export function splitAtCommit(program: Program, { nodes, outputs }: Graph): CommittedProgram {
+  const late = new Set(nodes.slice(program.commitIndex).flatMap((node) => node.outputs));
   return {
+    lateOutputs: Object.keys(outputs).filter((name) => late.has(outputs[name]!)),
     compute: partOf(program, 0, program.commitIndex, program.name),
     commit: partOf(program, program.commitIndex, program.instructions.length, `${program.name}, commit`),
   };
@@ -54,6 +56,8 @@ export interface CommittedProgram {
   readonly compute: Program;
   /** Reads what `compute` left in the arena: nothing may run in between. Takes no inputs of its own and cannot be cancelled. */
   readonly commit: Program;
+  /** Outputs that only `commit` makes: parameters change before they are known. */
+  readonly lateOutputs: readonly string[];
 }
 
 /** The first node that changes what outlives the run, gradients aside: they are started anew when an update is abandoned. */

@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { FulltuneError, nearest } from '../base/errors.ts';
-import type { RunConfig } from './run-config.ts';
+import { ALLOWABLE, type RunConfig } from './run-config.ts';
 
 const text = (): z.ZodString => z.string().min(1);
 const count = (most: number): z.ZodInt => z.int().min(1).max(most);
@@ -35,6 +35,13 @@ const shape = {
     .describe('Instead of train_batch_size: tokens per update, rounded down to whole rows.').exactOptional(),
   per_device_train_batch_size: count(65_536).describe('Rows per micro-batch. Default: chosen.').exactOptional(),
   gradient_accumulation_steps: count(65_536).describe('Micro-batches per update. Default: chosen.').exactOptional(),
+
+  memory: text().describe('What the process may hold in all, such as 8GiB. Default: 80 % of what machine and container have free.').exactOptional(),
+  allow: z.array(text()).readonly()
+    .describe(`Techniques that change the numbers and may be chosen where nothing else fits: none, all, or names with commas between (${ALLOWABLE.join(', ')}).`).exactOptional(),
+  gradient_checkpointing: flag()
+    .describe('true: of each layer only the input is kept, and backward computes the rest again; false: nothing is computed again. Default: chosen.').exactOptional(),
+  optimizer_in_backward: flag().describe('Each parameter changes as soon as its gradient is complete. Default: chosen.').exactOptional(),
 
   freeze: z.array(text()).readonly().describe('Names of parameters that are not trained; * matches anything. May be given several times.').exactOptional(),
   optim: (z.enum(['adamw', 'adamw_torch', 'adamw_torch_fused', 'sgd']) as z.ZodType<string>)
@@ -137,7 +144,7 @@ const RENAMED: ReadonlyMap<string, ConfigKey> = new Map(Object.entries<ConfigKey
 
 /** Keys known from transformers and TRL, or planned here, that this version does not have, with what to do instead. */
 const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
-  bf16: '', fp16: '', tf32: '', gradient_checkpointing: '', gradient_checkpointing_kwargs: '', memory: '', allow: '', report_to: '',
+  bf16: '', fp16: '', tf32: '', gradient_checkpointing_kwargs: 'Use gradient_checkpointing.', report_to: '',
   resume_from_checkpoint: 'To go on with a run: fulltune resume RUN, with --resume-from-checkpoint for an older checkpoint.',
   per_device_eval_batch_size: 'Evaluation uses the rows of a micro-batch.',
   metric_for_best_model: 'The best model is the one with the lowest evaluation loss.', greater_is_better: '', early_stopping_threshold: '',

@@ -1,8 +1,9 @@
 /** RunConfig → Settings: static defaults filled in, other names of the optimizer folded, contradictions refused. Resolving twice changes nothing. */
 
+import { parseBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import type { ConfigKey } from './config-schema.ts';
-import type { RunConfig, Settings } from './run-config.ts';
+import { ALLOWABLE, type Allowable, type RunConfig, type Settings } from './run-config.ts';
 
 type Defaults = Pick<Settings, { [K in keyof Settings]-?: undefined extends Settings[K] ? never : K }[Exclude<keyof Settings, 'model' | 'dataset'>]>;
 
@@ -13,6 +14,7 @@ export const SETTINGS_DEFAULTS: Defaults = {
   packing: true,
   shuffle: true,
   train_on_inputs: false,
+  allow: [],
   freeze: [],
   optim: 'adamw',
   adam_beta1: 0.9,
@@ -48,6 +50,16 @@ function optimizerName(optim: string | undefined): 'adamw' | 'sgd' {
     default:
       throw new FulltuneError('E_CONFIG', `optim is '${optim}'; it must be one of adamw, adamw_torch, adamw_torch_fused, sgd`, { where: 'optim' });
   }
+}
+
+/** `none`, `all`, or names, with commas between or as a list. */
+function allowed(names: readonly string[] = []): readonly Allowable[] {
+  const words = names.flatMap((name) => name.split(',')).map((name) => name.trim().replaceAll('-', '_')).filter((name) => name !== '');
+  if (words.includes('all')) return [...ALLOWABLE];
+  const unknown = words.find((word) => word !== 'none' && !(ALLOWABLE as readonly string[]).includes(word));
+  if (unknown !== undefined) throw new FulltuneError('E_CONFIG', `allow names '${unknown}'`, { where: 'allow', remedy: `It takes none, all, or some of ${ALLOWABLE.join(', ')}.` });
+  if (words.includes('none') && words.length > 1) throw new FulltuneError('E_CONFIG', `allow says none and ${words.filter((word) => word !== 'none').join(', ')}`, { where: 'allow', remedy: 'Keep one of them.' });
+  return ALLOWABLE.filter((name) => words.includes(name));
 }
 
 function contradiction(message: string, keys: readonly ConfigKey[], remedy: string): FulltuneError {
@@ -134,5 +146,6 @@ export function resolveSettings(config: RunConfig): Settings {
   refuseContradictions(config, optim);
   const rows = rowsPerUpdate(config);
   const overlong = config.dataset.toLowerCase().endsWith('.txt') ? 'split' : SETTINGS_DEFAULTS.overlong;
-  return { ...SETTINGS_DEFAULTS, overlong, ...config, optim, ...(rows === undefined ? {} : { train_batch_size: rows }) };
+  if (config.memory !== undefined) parseBytes(config.memory, 'memory');
+  return { ...SETTINGS_DEFAULTS, overlong, ...config, optim, allow: allowed(config.allow), ...(rows === undefined ? {} : { train_batch_size: rows }) };
 }

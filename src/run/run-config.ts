@@ -7,6 +7,10 @@ export type LearningRateSchedule = 'linear' | 'cosine' | 'constant' | 'constant_
 export type Overlong = 'truncate' | 'split' | 'error';
 export type SaveDType = 'source' | 'float32' | 'bfloat16' | 'float16';
 
+/** What `allow` may name, in the order in which they are tried. */
+export const ALLOWABLE = ['adamw_8bit', 'bf16', 'bf16_weights', 'adafactor'] as const;
+export type Allowable = (typeof ALLOWABLE)[number];
+
 export interface RunConfig {
   /** Folder in Hugging Face format, or the id of a model in the local Hugging Face cache. */
   readonly model: string;
@@ -40,6 +44,15 @@ export interface RunConfig {
   readonly per_device_train_batch_size?: number;
   /** Micro-batches per update. Default: chosen. */
   readonly gradient_accumulation_steps?: number;
+
+  /** What the process may hold in all, such as `8GiB`. Default: 80 % of what machine and container have free. */
+  readonly memory?: string;
+  /** Techniques that change the numbers and may be chosen where nothing else fits: names, `none` or `all`. Default: only what the config sets. */
+  readonly allow?: readonly string[];
+  /** true: of each layer only the input is kept, and backward computes the rest again; false: nothing is. Default: chosen. */
+  readonly gradient_checkpointing?: boolean;
+  /** Each parameter changes as soon as its gradient is complete. Default: chosen. */
+  readonly optimizer_in_backward?: boolean;
 
   /** Name patterns (`*` matches anything) of parameters that are not trained. */
   readonly freeze?: readonly string[];
@@ -97,6 +110,7 @@ export interface Settings extends RunConfig {
   readonly packing: boolean;
   readonly shuffle: boolean;
   readonly train_on_inputs: boolean;
+  readonly allow: readonly Allowable[];
   readonly freeze: readonly string[];
   readonly optim: 'adamw' | 'sgd';
   readonly adam_beta1: number;

@@ -3,6 +3,8 @@
 import { accumulation } from './accumulation.ts';
 import { optimizer } from './optimizer.ts';
 import { packing } from './packing.ts';
+import { recompute } from './recompute.ts';
 import { planned, type PlannedTechnique } from './technique.ts';
+import { updateTime } from './update-time.ts';
 
-export const TECHNIQUES: readonly PlannedTechnique[] = [planned(packing), planned(accumulation), planned(optimizer)];
+export const TECHNIQUES: readonly PlannedTechnique[] = [planned(packing), planned(accumulation), planned(optimizer), planned(recompute), planned(updateTime)];

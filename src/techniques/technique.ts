@@ -5,7 +5,7 @@
  * V is the technique's value, stored under `field` in the TrainingPlan.
  */
 
-import type { Graph } from '../graph/graph.ts';
+import type { Graph, Node } from '../graph/graph.ts';
 import type { UpdateRule } from '../optimizers/update-rule.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { NumericsTier, TrainingPlan } from '../run/training-plan.ts';
@@ -19,6 +19,14 @@ export interface TechniqueContext {
   readonly bucketLengths: readonly number[];
   /** Rows of the first epoch. */
   readonly rowsPerEpoch: number;
+  /** Once the values of the techniques before it are chosen: what a technique that proposes values by search goes by. */
+  readonly step?: StepContext;
+}
+
+/** A training step before any `step` rewrite, and the time model. */
+export interface StepContext {
+  readonly graph: Graph;
+  nodeMs(graph: Graph, node: Node): number;
 }
 
 /** Shapes of the micro-step programs: [microBatchSize, length] for each length. */

@@ -26,8 +26,11 @@ export type UpdateResult =
   | { readonly kind: 'done'; readonly loss: number; readonly gradientNorm: number }
   /** Nothing is changed: the signal came first. */
   | { readonly kind: 'stopped' }
-  /** Nothing is changed: loss or gradients are infinite or NaN. */
-  | { readonly kind: 'not-finite'; readonly loss: number; readonly gradientNorm: number; readonly submissions: readonly Submission[] };
+  /**
+   * Loss or gradients are infinite or NaN. Nothing is changed, unless `applied`: an optimizer in backward without clipping knows the norm only
+   * when the parameters have changed.
+   */
+  | { readonly kind: 'not-finite'; readonly loss: number; readonly gradientNorm: number; readonly applied: boolean; readonly submissions: readonly Submission[] };
 
 export async function runUpdate(state: TrainingState, run: CompiledRun, update: UpdateBatch, scalars: UpdateScalars, signal: AbortSignal): Promise<UpdateResult> {
   const lossWeight = update.trainedTokens === 0 ? 0 : 1 / update.trainedTokens;
@@ -43,12 +46,15 @@ export async function runUpdate(state: TrainingState, run: CompiledRun, update: 
     if (completed && program.outputs['loss'] !== undefined) for (const row of state.output(program, 'loss')) loss += row;
     return completed;
   };
-  const finish = async ({ compute, commit }: CommittedProgram, batch: MicroBatch | undefined): Promise<UpdateResult> => {
+  const finish = async ({ compute, commit, lateOutputs }: CommittedProgram, batch: MicroBatch | undefined): Promise<UpdateResult> => {
     if (!(await submit(compute, batch))) return { kind: 'stopped' };
-    const gradientNorm = state.output(compute, 'gradientNorm')[0]!;
-    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) return { kind: 'not-finite', loss, gradientNorm, submissions };
+    const isLate = lateOutputs.includes('gradientNorm');
+    const norm = (): number => state.output(compute, 'gradientNorm')[0]!;
+    const known = isLate ? 0 : norm();
+    if (!Number.isFinite(loss) || !Number.isFinite(known)) return { kind: 'not-finite', loss, gradientNorm: isLate ? NaN : known, applied: false, submissions };
     await state.program(commit).run();
-    return { kind: 'done', loss, gradientNorm };
+    const gradientNorm = isLate ? norm() : known;
+    return Number.isFinite(gradientNorm) ? { kind: 'done', loss, gradientNorm } : { kind: 'not-finite', loss, gradientNorm, applied: true, submissions };
   };
 
   const { steps } = run;

@@ -166,7 +166,9 @@ function requireStepsLeft(step: number, totalSteps: number, files: RunFiles): vo
 }
 
 async function notFinite(state: TrainingState, step: number, result: UpdateResult & { readonly kind: 'not-finite' }, files: RunFiles): Promise<FulltuneError> {
-  const source = await findNonFinite(state, result.submissions);
+  const source = result.applied
+    ? 'the parameters have changed with it already, since each was updated as its gradient came (with --max-grad-norm above 0 they would not have)'
+    : await findNonFinite(state, result.submissions);
   const kept = files.savedStep === undefined ? 'No checkpoint was written yet.' : `The checkpoint of step ${files.savedStep} is intact.`;
   return new FulltuneError('E_NUMERICS', `step ${step}: the loss is ${result.loss}, the gradient norm ${result.gradientNorm}; ${source}`, {
     where: files.directory, remedy: `Lower --learning-rate, add --warmup-steps, or look at the data of this step. ${kept}`,

@@ -111,6 +111,31 @@ describe('stories260K against PyTorch in f64', () => {
   });
 });
 
+const LAYERS = model.config.layers;
+const BLOCK_INPUTS = ['attention/rmsnorm', 'attention/rotary', 'attention/matmul_nt', 'attention/attention', 'attention/add', 'mlp/matmul_nt', 'mlp/swiglu'];
+
+describe('techniques that promise the same bits', () => {
+  const drop = (layers: number, ...values: string[]): Partial<TrainingPlan> => ({ recompute: { dropped: values.map((value) => ({ value, layers })) } });
+  const cases: readonly (readonly [string, number, Partial<TrainingPlan>])[] = [
+    ['recompute of pointwise values', 4, drop(LAYERS, 'attention/rmsnorm', 'mlp/swiglu')],
+    ['recompute of some layers', 4, drop(2, 'mlp/matmul_nt', 'attention/attention')],
+    ['recompute to block inputs only', 4, drop(LAYERS, ...BLOCK_INPUTS)],
+    ['recompute in micro-batches', 2, drop(LAYERS, ...BLOCK_INPUTS)],
+    ['optimizer in backward', 4, { update: 'in-backward' }],
+    ['optimizer in backward with recompute', 4, { update: 'in-backward', ...drop(LAYERS, ...BLOCK_INPUTS) }],
+  ];
+
+  describe.each([0, 1])('with gradients clipped to %d', (maxGradNorm) => {
+    it.each(cases)('%s', async (_name, rows, changes) => {
+      const plain = await curve(trainingPlan(4, { maxGradNorm }));
+      const other = await curve(trainingPlan(rows, { maxGradNorm, ...changes }));
+      expect(other.losses).toEqual(plain.losses);
+      expect(other.norms).toEqual(plain.norms);
+      expect(other.weights.equals(plain.weights)).toBe(true);
+    });
+  });
+});
+
 describe('gradients of stories260K', () => {
   let gradients: WeightFiles;
   beforeAll(() => {

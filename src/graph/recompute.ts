@@ -1,0 +1,102 @@
+/** Saved activations: which there are, and how a graph looks that drops some of them and makes them again for backward. */
+
+import type { Graph, Node, Value, ValueId } from './graph.ts';
+import { byteCount } from './shape.ts';
+import { producers } from './walk.ts';
+
+export interface SavedActivation {
+  readonly value: Value;
+  /** The forward node that makes it. */
+  readonly node: Node;
+  /** Layer number, for values of a repeated block. */
+  readonly layer: number | undefined;
+  /** The same in every layer: path within the layer and op, such as `mlp/swiglu`. */
+  readonly kind: string;
+  /** Read by another layer in forward: the input of a block. */
+  readonly crossesLayers: boolean;
+  readonly bytes: number;
+}
+
+const LAYER = /^layers\.(\d+)(?:\.(.*))?$/;
+
+/** The layer that a scope lies in. */
+export function layerOf(scope: string): number | undefined {
+  const layer = LAYER.exec(scope)?.[1];
+  return layer === undefined ? undefined : Number(layer);
+}
+
+function kindOf({ scope, op }: Node): string {
+  const inside = LAYER.exec(scope)?.[2] ?? scope;
+  return `${inside}/${op}`;
+}
+
+/** Values that forward makes and a later phase reads, in the order in which they are made. */
+export function savedActivations(graph: Graph): readonly SavedActivation[] {
+  const made = new Map<ValueId, Node>();
+  const saved = new Set<ValueId>();
+  const crossing = new Set<ValueId>();
+  for (const node of graph.nodes) {
+    if (node.phase === 'forward') for (const id of node.outputs) made.set(id, node);
+    for (const id of node.inputs) {
+      const maker = made.get(id);
+      if (maker === undefined) continue;
+      if (node.phase !== 'forward') saved.add(id);
+      else if (layerOf(node.scope) !== layerOf(maker.scope)) crossing.add(id);
+    }
+  }
+  return [...made].filter(([id]) => saved.has(id)).map(([id, node]) => {
+    const value = graph.values[id]!;
+    return { value, node, layer: layerOf(node.scope), kind: kindOf(node), crossesLayers: crossing.has(id), bytes: byteCount(value) };
+  });
+}
+
+/**
+ * Drops the saved activations `dropped`: before the first node that reads one after forward, the nodes that made it run again (and those that
+ * made what they read, as far back as to what is still there). Each runs again at most once. The same ops on the same inputs: the same bits.
+ */
+export function recompute(graph: Graph, dropped: ReadonlySet<ValueId>): Graph {
+  if (dropped.size === 0) return graph;
+  const maker = producers(graph);
+  const saved = new Set(savedActivations(graph).map(({ value }) => value.id));
+  const values: Value[] = [...graph.values];
+  const names = new Set(values.map((value) => value.name));
+  const nodes: Node[] = [];
+  const again = new Map<ValueId, ValueId>();
+
+  const forwardMaker = (id: ValueId): Node | undefined => {
+    const position = maker.get(id);
+    const node = position === undefined ? undefined : graph.nodes[position];
+    return node?.phase === 'forward' ? node : undefined;
+  };
+  const isThere = (id: ValueId): boolean => forwardMaker(id) === undefined || (saved.has(id) && !dropped.has(id));
+
+  function available(id: ValueId): ValueId {
+    if (isThere(id)) return id;
+    const known = again.get(id);
+    if (known !== undefined) return known;
+    const node = forwardMaker(id)!;
+    const inputs = node.inputs.map(available);
+    const outputs = node.outputs.map((output) => {
+      const value = values[output]!;
+      const copy: Value = { ...value, id: values.length, name: uniqueName(`${value.name}, again`), storage: 'activation' };
+      values.push(copy);
+      if (!isThere(output)) again.set(output, copy.id);
+      return copy.id;
+    });
+    nodes.push({ ...node, inputs, outputs, phase: 'recompute' });
+    return again.get(id)!;
+  }
+
+  function uniqueName(name: string): string {
+    let candidate = name;
+    for (let i = 2; names.has(candidate); i++) candidate = `${name}:${i}`;
+    names.add(candidate);
+    return candidate;
+  }
+
+  for (const node of graph.nodes) {
+    const inputs = node.phase === 'forward' ? node.inputs : node.inputs.map((id) => (dropped.has(id) ? available(id) : id));
+    nodes.push({ ...node, inputs });
+  }
+  return { ...graph, values, nodes };
+}

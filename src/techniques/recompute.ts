@@ -1,0 +1,110 @@
+/**
+ * Activation recompute (Chen et al. 2016), per kind of saved activation: the first layers drop theirs and make them again in backward. The copy
+ * runs the same kernels on the same inputs, so it has the same bits.
+ */
+
+import type { Graph, ValueId } from '../graph/graph.ts';
+import { recompute as recomputed, savedActivations, type SavedActivation } from '../graph/recompute.ts';
+import { opOf } from '../ops/index.ts';
+import type { RecomputeChoice } from '../run/training-plan.ts';
+import type { StepContext, Technique } from './technique.ts';
+
+/** Never kept, whatever the choice: the input of the feed-forward part is one pass over the residual away. */
+const ALWAYS_DROPPED = /^mlp\/(rms|layer)norm$/;
+
+export const recompute: Technique<RecomputeChoice> = {
+  name: 'recompute',
+  field: 'recompute',
+  keys: ['gradient_checkpointing'],
+  of: (plan) => plan.recompute,
+  into: (plan, value) => ({ ...plan, recompute: value }),
+  values: ({ settings, step }) => {
+    if (step === undefined || settings.gradient_checkpointing === false) return [{ dropped: [] }];
+    if (settings.gradient_checkpointing === true) return [blockInputsOnly(step.graph)];
+    return candidates(step);
+  },
+  numerics: () => 'bitwise',
+  conflict: () => undefined,
+  explain: ({ dropped }) => {
+    if (dropped.length === 0) return { value: 'everything that backward reads is kept', saves: 'nothing', costs: 'nothing' };
+    const parts = dropped.map(({ value, layers }) => `${value} of ${layers === 1 ? 'the first layer' : `the first ${layers} layers`}`);
+    return { value: `made again in backward: ${parts.join(', ')}`, saves: 'the bytes of these activations', costs: 'the time to make them once more' };
+  },
+  action: {
+    stage: 'step',
+    rewrite: ({ dropped }, graph) => {
+      const layers = new Map(dropped.map((drop) => [drop.value, drop.layers]));
+      const gone = droppable(graph).filter(({ kind, layer }) => ALWAYS_DROPPED.test(kind) || layer < (layers.get(kind) ?? 0));
+      return recomputed(graph, new Set(gone.map(({ value }) => value.id)));
+    },
+  },
+};
+
+type Droppable = SavedActivation & { readonly layer: number };
+
+/** Saved activations inside layers; what one layer hands to the next stays. */
+function droppable(graph: Graph): readonly Droppable[] {
+  return savedActivations(graph).filter((saved): saved is Droppable => saved.layer !== undefined && !saved.crossesLayers);
+}
+
+function kindsOf(graph: Graph): readonly string[] {
+  return [...new Set(droppable(graph).map(({ kind }) => kind))].filter((kind) => !ALWAYS_DROPPED.test(kind));
+}
+
+function layerCount(graph: Graph): number {
+  return droppable(graph).reduce((most, { layer }) => Math.max(most, layer + 1), 0);
+}
+
+/** What `gradient_checkpointing: true` means everywhere: of each layer only its input is kept. */
+function blockInputsOnly(graph: Graph): RecomputeChoice {
+  const layers = layerCount(graph);
+  return { dropped: kindsOf(graph).map((value) => ({ value, layers })) };
+}
+
+/**
+ * From everything kept to block inputs only: kind after kind, the cheapest milliseconds per byte first, and within a kind from the first layer
+ * on, whose activations live longest. The list does not depend on any budget, so a larger one is never predicted slower.
+ */
+function candidates({ graph, nodeMs }: StepContext): readonly RecomputeChoice[] {
+  const layers = layerCount(graph);
+  const list: RecomputeChoice[] = [{ dropped: [] }];
+  const done: { value: string; layers: number }[] = [];
+  for (const kind of cheapestFirst({ graph, nodeMs })) {
+    for (let count = 1; count <= layers; count++) list.push({ dropped: [...done, { value: kind, layers: count }] });
+    done.push({ value: kind, layers });
+  }
+  return list;
+}
+
+/** The kinds in the order in which dropping one more costs least per byte, counted on the second layer (or the only one). */
+function cheapestFirst({ graph, nodeMs }: StepContext): readonly string[] {
+  const inLayer = droppable(graph).filter(({ layer }) => layer === Math.min(1, layerCount(graph) - 1));
+  const left = new Set(kindsOf(graph));
+  const dropped = new Set(inLayer.filter(({ kind }) => ALWAYS_DROPPED.test(kind)).map(({ value }) => value.id));
+  const order: string[] = [];
+  let spent = recomputeMs(graph, dropped, nodeMs);
+  while (left.size > 0) {
+    let best: { kind: string; price: number; spent: number; ids: readonly ValueId[] } | undefined;
+    for (const kind of left) {
+      const of = inLayer.filter((saved) => saved.kind === kind);
+      const ids = of.map(({ value }) => value.id);
+      const total = recomputeMs(graph, new Set([...dropped, ...ids]), nodeMs);
+      const price = (total - spent) / Math.max(1, of.reduce((sum, { bytes }) => sum + bytes, 0));
+      if (best === undefined || price < best.price) best = { kind, price, spent: total, ids };
+    }
+    order.push(best!.kind);
+    left.delete(best!.kind);
+    for (const id of best!.ids) dropped.add(id);
+    spent = best!.spent;
+  }
+  return order;
+}
+
+function recomputeMs(graph: Graph, dropped: ReadonlySet<ValueId>, nodeMs: StepContext['nodeMs']): number {
+  return recomputed(graph, dropped).nodes.filter(({ phase }) => phase === 'recompute').reduce((sum, node) => sum + nodeMs(graph, node), 0);
+}
+
+/** Whether a kind is made by an op that is bound by memory: a pointwise value, cheap to make again. */
+export function isPointwise(kind: string): boolean {
+  return opOf(kind.split('/').at(-1)!).bound === 'memory';
+}
