@@ -4,6 +4,7 @@ import type { DeviceSpec } from '../devices/device.ts';
 import type { Program } from '../devices/program.ts';
 import { GraphBuilder } from '../graph/builder.ts';
 import type { Graph } from '../graph/graph.ts';
+import { verifyGraph } from '../graph/verify.ts';
 import { planMemory, type MemoryPlan } from '../memory/memory-plan.ts';
 import { buildCached } from '../models/index.ts';
 import type { ModelConfig } from '../models/model-config.ts';
@@ -32,7 +33,9 @@ export function compileGenerator({ model, device, capacity, chunk }: GeneratorOp
   const cached = (length: number): Graph => {
     const builder = new GraphBuilder(shapeRules);
     buildCached(builder, model, { length, capacity });
-    return optimise(shareCommonSubexpressions(builder.finish()));
+    const graph = optimise(shareCommonSubexpressions(builder.finish()));
+    verifyGraph(graph, shapeRules);
+    return graph;
   };
   const graphs = { prefill: cached(chunk), decode: cached(1) };
   const memory = planMemory(graphs, device);

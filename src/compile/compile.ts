@@ -56,33 +56,24 @@ export interface CompiledRun {
   readonly constants: ReadonlyMap<string, readonly number[]>;
 }
 
-export interface CompileOptions {
+export interface BuildOptions {
   readonly model: ModelConfig;
   readonly plan: TrainingPlan;
-  readonly device: DeviceSpec;
   /** Programs to make: `train` with `evaluate`, or `evaluate` alone. */
   readonly purpose: 'train' | 'evaluate';
+}
+
+export interface CompileOptions extends BuildOptions {
+  readonly device: DeviceSpec;
 }
 
 /** Compiles a training run (or an evaluation) at the shapes and with the techniques of `plan`. */
 export function compile(options: CompileOptions): CompiledRun {
   const { plan, device } = options;
-  const batch = TECHNIQUES.reduce<BatchShape>((shape, technique) => technique.shape(plan, shape), { microBatchSize: 1, rowLengths: [] });
-  const fused = plan.batch.accumulationSteps === 1 && batch.rowLengths.length === 1;
-
-  const graphs: Record<string, Graph> = {};
-  if (options.purpose === 'train') {
-    for (const length of batch.rowLengths) {
-      if (fused) graphs['step'] = microStep(options, batch.microBatchSize, length, 'whole');
-      else {
-        graphs[`micro-step ${length} first`] = microStep(options, batch.microBatchSize, length, 'first');
-        graphs[`micro-step ${length} next`] = microStep(options, batch.microBatchSize, length, 'next');
-      }
-    }
-    if (!fused) graphs['update'] = updateOnly(options, Object.values(graphs)[0]!);
-  }
-  for (const length of batch.rowLengths) graphs[`evaluate ${length}`] = evaluation(options, batch.microBatchSize, length);
-
+  const batch = batchShape(plan);
+  const fused = isFused(plan, batch);
+  const graphs = finishGraphs(plan, buildGraphs(options));
+  for (const graph of Object.values(graphs)) verifyGraph(graph, shapeRules);
   const memory = planMemory(graphs, device);
   debugPrograms(memory);
   const programs = new Map(memory.programs.map((program) => [program.name, lower(program, memory)]));
@@ -103,6 +94,48 @@ export function compile(options: CompileOptions): CompiledRun {
   }
 }
 
+function batchShape(plan: TrainingPlan): BatchShape {
+  return TECHNIQUES.reduce<BatchShape>((shape, technique) => technique.shape(plan, shape), { microBatchSize: 1, rowLengths: [] });
+}
+
+function isFused({ batch }: TrainingPlan, { rowLengths }: BatchShape): boolean {
+  return batch.accumulationSteps === 1 && rowLengths.length === 1;
+}
+
+/**
+ * The graphs of a run by name, before any `step` rewrite: `step`, or `micro-step <length> first` and `next` with `update`; and `evaluate <length>`.
+ * They do not depend on what the `step` techniques choose.
+ */
+export function buildGraphs(options: BuildOptions): Readonly<Record<string, Graph>> {
+  const { plan } = options;
+  const batch = batchShape(plan);
+  const graphs: Record<string, Graph> = {};
+  if (options.purpose === 'train') {
+    const fused = isFused(plan, batch);
+    for (const length of batch.rowLengths) {
+      if (fused) graphs['step'] = microStep(options, batch.microBatchSize, length, 'whole');
+      else {
+        graphs[`micro-step ${length} first`] = microStep(options, batch.microBatchSize, length, 'first');
+        graphs[`micro-step ${length} next`] = microStep(options, batch.microBatchSize, length, 'next');
+      }
+    }
+    if (!fused) graphs['update'] = updateOnly(options, Object.values(graphs)[0]!);
+  }
+  for (const length of batch.rowLengths) graphs[`evaluate ${length}`] = tidy(forwardPass(options, batch.microBatchSize, length));
+  return graphs;
+}
+
+/** The `step` rewrites of `plan`, and what may follow any rewrite. */
+export function finishGraphs(plan: TrainingPlan, graphs: Readonly<Record<string, Graph>>): Readonly<Record<string, Graph>> {
+  const rewritten = (graph: Graph): Graph => TECHNIQUES.reduce((step, technique) => technique.rewriteStep(plan, step), graph);
+  return Object.fromEntries(Object.entries(graphs).map(([name, graph]) => [name, optimise(rewritten(graph))]));
+}
+
+/** Nothing twice, and nothing that nobody reads. What a technique computes again later stays computed again. */
+function tidy(graph: Graph): Graph {
+  return removeDeadCode(shareCommonSubexpressions(graph));
+}
+
 /** What FULLTUNE_DEBUG asks to see. */
 function debugPrograms({ programs, arenaBytes }: MemoryPlan): void {
   if (env.debugLevel < 1) return;
@@ -113,25 +146,25 @@ function debugPrograms({ programs, arenaBytes }: MemoryPlan): void {
 }
 
 /** Forward and backward of one micro-batch; in mode `whole` the update too. */
-function microStep(options: CompileOptions, rows: number, length: number, mode: GradientMode): Graph {
+function microStep(options: BuildOptions, rows: number, length: number, mode: GradientMode): Graph {
   const { model, plan } = options;
   const builder = GraphBuilder.from(forwardPass(options, rows, length), shapeRules);
   const gradients = appendBackward(builder, { trained: trainedParameters(builder, plan), mode, scalesLoss: scalesLoss(plan) });
   if (mode === 'whole') {
     appendUpdate(builder, gradients.map(({ parameter, uses }) => ({ parameter, gradient: uses[0]! })), updateOptions(model, plan));
   }
-  return finish(plan, builder.finish());
+  return tidy(builder.finish());
 }
 
 /** The model and its loss, as the techniques want them. */
-function forwardPass({ model, plan }: CompileOptions, rows: number, length: number): Graph {
+function forwardPass({ model, plan }: BuildOptions, rows: number, length: number): Graph {
   const builder = new GraphBuilder(shapeRules);
   buildForward(builder, model, { rows, length });
   return TECHNIQUES.reduce((graph, technique) => technique.rewriteForward(plan, graph), builder.finish());
 }
 
 /** The update over gradients that micro-steps like `micro` have summed up. */
-function updateOnly({ model, plan }: CompileOptions, micro: Graph): Graph {
+function updateOnly({ model, plan }: BuildOptions, micro: Graph): Graph {
   const builder = new GraphBuilder(shapeRules);
   builder.phase = 'update';
   const gradients = micro.values.filter((value) => value.storage === 'gradient' && value.persistent);
@@ -148,7 +181,7 @@ function updateOnly({ model, plan }: CompileOptions, micro: Graph): Graph {
       return { parameter, gradient };
     });
   appendUpdate(builder, trained, updateOptions(model, plan));
-  return finish(plan, builder.finish());
+  return tidy(builder.finish());
 }
 
 /** The sum of two uses, in the bytes of the first: these are summed up anew in the next update. */
@@ -156,20 +189,9 @@ function addInto(builder: GraphBuilder, sum: ValueId, use: ValueId): ValueId {
   return builder.node('add', [sum, use], {}, { overwrites: [{ output: 0, input: 0 }] })[0]!;
 }
 
-function evaluation(options: CompileOptions, rows: number, length: number): Graph {
-  return finish(options.plan, forwardPass(options, rows, length));
-}
-
-function finish(plan: TrainingPlan, graph: Graph): Graph {
-  const plain = removeDeadCode(shareCommonSubexpressions(graph));
-  return optimise(TECHNIQUES.reduce((step, technique) => technique.rewriteStep(plan, step), plain));
-}
-
-/** What may follow any rewrite; knows no technique. Nothing is shared here: what a technique computes again stays computed again. */
+/** What may follow any rewrite; knows no technique. */
 export function optimise(graph: Graph): Graph {
-  const optimised = reuseInPlace(removeDeadCode(graph));
-  verifyGraph(optimised, shapeRules);
-  return optimised;
+  return reuseInPlace(removeDeadCode(graph));
 }
 
 function trainedParameters(builder: GraphBuilder, plan: TrainingPlan): readonly ValueId[] {

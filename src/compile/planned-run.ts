@@ -1,11 +1,22 @@
 /** A training plan with its compiled programs and memory: what a planner proposes, `plan` shows and a run follows. */
 
 import type { DeviceSpec } from '../devices/device.ts';
+import type { Attrs, Graph } from '../graph/graph.ts';
+import type { TensorType } from '../graph/shape.ts';
 import { memoryReport, type MemoryReport } from '../memory/report.ts';
 import type { ModelConfig } from '../models/model-config.ts';
+import type { Choice } from '../run/events.ts';
+import type { FrontierPoint } from '../run/frontier.ts';
 import type { Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { compile, type CompiledRun } from './compile.ts';
+
+/** Predicted milliseconds on the machine that will run the plan. */
+export interface TimeModel {
+  nodeMs(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number;
+  /** One run of a whole graph. */
+  graphMs(graph: Graph): number;
+}
 
 export interface PlanRequest {
   readonly settings: Settings;
@@ -20,6 +31,7 @@ export interface PlanRequest {
   readonly device: DeviceSpec;
   /** What the process may hold in all. */
   readonly memoryBytes: number;
+  readonly time: TimeModel;
 }
 
 export interface PlannedRun {
@@ -27,14 +39,33 @@ export interface PlannedRun {
   readonly compiled: CompiledRun;
   readonly report: MemoryReport;
   readonly fits: boolean;
+  /** Predicted time of one update. */
+  readonly predictedStepMs: number;
+  /** Per technique: its value, and why not another one; empty for a plan that was given. */
+  readonly reasons: readonly Choice[];
+  /** Memory against time, most memory first. Costs some compiling, so only when it is asked for. */
+  frontier(): readonly FrontierPoint[];
 }
 
-/** Chooses a plan; the smallest one seen when none fits. */
+/** Chooses a plan; the smallest one there is when none fits. */
 export type ChoosePlan = (request: PlanRequest) => PlannedRun;
 
 /** Compiles a given plan, such as the one a run stored. */
-export function compilePlan({ model, device, memoryBytes }: Pick<PlanRequest, 'model' | 'device' | 'memoryBytes'>, plan: TrainingPlan): PlannedRun {
+export function compilePlan({ model, device, memoryBytes, time }: Pick<PlanRequest, 'model' | 'device' | 'memoryBytes' | 'time'>, plan: TrainingPlan): PlannedRun {
   const compiled = compile({ model, plan, device, purpose: 'train' });
   const report = memoryReport(compiled.memory);
-  return { plan, compiled, report, fits: report.forecastBytes <= memoryBytes };
+  const graphs = Object.fromEntries(compiled.memory.programs.map(({ name, graph }) => [name, graph]));
+  return {
+    plan, compiled, report, fits: report.forecastBytes <= memoryBytes, predictedStepMs: updateMs(plan, graphs, time), reasons: [], frontier: () => [],
+  };
+}
+
+/** Milliseconds of one update: all its micro-steps and the update. Rows of several lengths count evenly. */
+export function updateMs(plan: TrainingPlan, graphs: Readonly<Record<string, Graph>>, time: TimeModel): number {
+  const { rowLengths } = plan.packing;
+  const fused = graphs['step'];
+  if (fused !== undefined) return time.graphMs(fused);
+  const of = (name: string): number => time.graphMs(graphs[name]!);
+  const mean = (kind: string): number => rowLengths.reduce((sum, length) => sum + of(`micro-step ${length} ${kind}`), 0) / rowLengths.length;
+  return mean('first') + (plan.batch.accumulationSteps - 1) * mean('next') + of('update');
 }

@@ -1,28 +1,49 @@
 /**
- * The plan of a run: one value per technique. The first alternative that fits the memory is taken; a real search over more techniques
- * takes this function's place without changing what goes in or comes out. Knows no file and no device, so it also runs in a browser.
+ * The plan of a run: the fastest combination of techniques that fits the memory. Those that keep the numbers come first; a technique that changes
+ * them is taken only where it is allowed and nothing else fits. Knows no file and no device, so it also runs in a browser.
  */
 
 import { compilePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
-import { plainPlan, type TrainingPlan } from '../run/training-plan.ts';
-import { TECHNIQUES } from '../techniques/index.ts';
-import type { TechniqueContext } from '../techniques/technique.ts';
+import { Evaluator, type Candidate } from './evaluate.ts';
+import { reasonsFor } from './explain.ts';
+import { frontierOf } from './frontier.ts';
+import { search } from './search.ts';
+import { combinations, type Combination } from './space.ts';
 
-/** The first plan that fits, in the order in which techniques list their values; if none does, the smallest one seen. */
+/** The fastest plan of at most `memoryBytes`; the smallest one there is, marked as not fitting, when there is none. */
 export function planRun(request: PlanRequest): PlannedRun {
-  let smallest: PlannedRun | undefined;
-  for (const plan of alternatives(request)) {
-    const planned = compilePlan(request, plan);
-    if (planned.fits) return planned;
-    if (smallest === undefined || planned.report.forecastBytes < smallest.report.forecastBytes) smallest = planned;
-  }
-  if (smallest === undefined) throw new Error('the settings leave no plan');
-  return smallest;
+  const evaluator = new Evaluator(request);
+  const groups = byChanges(combinations(request));
+  const planned = chooseWithin(request, evaluator, groups);
+  const chosen = evaluator.evaluate(planned.plan);
+  return {
+    ...planned,
+    reasons: reasonsFor(chosen, { evaluator, request, planned }),
+    frontier: () => frontierOf(chosen, { evaluator, request, groups }),
+  };
 }
 
-function alternatives({ settings, maxLength, bucketLengths, rowsPerEpoch, frozen }: PlanRequest): readonly TrainingPlan[] {
-  const context: TechniqueContext = { settings, maxLength, bucketLengths, rowsPerEpoch };
-  const empty = plainPlan({ rowLength: maxLength, maxGradNorm: settings.max_grad_norm, frozen, seed: settings.seed });
-  const plans = TECHNIQUES.reduce<readonly TrainingPlan[]>((list, technique) => list.flatMap((plan) => technique.alternatives(plan, context)), [empty]);
-  return plans.filter((plan) => TECHNIQUES.every((technique) => technique.conflict(plan) === undefined));
+/** Groups of combinations that change the numbers in the same ways, the fewest changes first. */
+function byChanges(list: readonly Combination[]): readonly (readonly Combination[])[] {
+  const groups = new Map<string, Combination[]>();
+  for (const combination of list) {
+    const key = combination.changed.join();
+    groups.set(key, [...(groups.get(key) ?? []), combination]);
+  }
+  return [...groups.values()].sort((a, b) => a[0]!.changed.length - b[0]!.changed.length);
+}
+
+function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readonly (readonly Combination[])[]): PlannedRun {
+  let smallest: Candidate | undefined;
+  for (const group of groups) {
+    for (;;) {
+      const found = search(group, evaluator, request.memoryBytes);
+      if (smallest === undefined || found.smallest.bytes < smallest.bytes) smallest = found.smallest;
+      if (found.best === undefined) break;
+      const planned = compilePlan(request, found.best.plan);
+      if (planned.fits) return planned;
+      evaluator.correct(found.best.plan, planned.report.forecastBytes);
+    }
+  }
+  return compilePlan(request, smallest!.plan);
 }

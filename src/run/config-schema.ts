@@ -181,6 +181,10 @@ function shown(value: unknown): string {
   return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
 }
 
+function isList(key: string): boolean {
+  return Object.hasOwn(shape, key) && keyInfo(key as ConfigKey).type === 'list';
+}
+
 /** Checks one value; the error reads `threads is 0; it must be a whole number from 1 to 1024`. */
 export function checkValue(key: ConfigKey, value: unknown, where: string, spell: (key: string) => string = (name) => name): void {
   if (shape[key].safeParse(value).success) return;
@@ -199,7 +203,8 @@ export function parsePartialConfig(value: unknown, where: string): Partial<RunCo
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FulltuneError('E_CONFIG', `settings must be keys with values, not ${shown(value)}`, { where, remedy: 'Write it like: model: path/of/model' });
   }
-  const set = Object.entries(value).filter(([, v]) => v !== undefined);
+  // One text stands for a list of one.
+  const set = Object.entries(value).filter(([, v]) => v !== undefined).map(([key, v]) => [key, typeof v === 'string' && isList(key) ? [v] : v] as const);
   for (const [key, v] of set) {
     if (!Object.hasOwn(shape, key)) throw unknownKey(key, where);
     checkValue(key as ConfigKey, v, where);

@@ -52,6 +52,7 @@ export const accumulation: Technique<BatchChoice> = {
   conflict: () => undefined,
   explain: (value) => ({
     value: `${value.rowsPerUpdate === 1 ? '1 row' : `${value.rowsPerUpdate} rows`} per update = micro-batch ${value.microBatchSize} × accumulation ${value.accumulationSteps}`,
+    brief: value.accumulationSteps === 1 ? `micro-batch ${value.microBatchSize}` : `micro-batch ${value.microBatchSize} × ${value.accumulationSteps}`,
     saves: 'activations and logits of the rows that are not in the micro-batch',
     costs: value.accumulationSteps === 1 ? 'nothing' : 'gradients live through the whole update',
   }),

@@ -23,12 +23,16 @@ export const recompute: Technique<RecomputeChoice> = {
     if (settings.gradient_checkpointing === true) return [blockInputsOnly(step.graph)];
     return candidates(step);
   },
+  proposes: true,
   numerics: () => 'bitwise',
   conflict: () => undefined,
   explain: ({ dropped }) => {
-    if (dropped.length === 0) return { value: 'everything that backward reads is kept', saves: 'nothing', costs: 'nothing' };
-    const parts = dropped.map(({ value, layers }) => `${value} of ${layers === 1 ? 'the first layer' : `the first ${layers} layers`}`);
-    return { value: `made again in backward: ${parts.join(', ')}`, saves: 'the bytes of these activations', costs: 'the time to make them once more' };
+    if (dropped.length === 0) return { value: 'nothing: all that backward reads is kept', saves: 'nothing', costs: 'nothing' };
+    return {
+      value: describe(dropped, (names, layers) => `${names.join(', ')} of ${layers === 1 ? 'the first layer' : `the first ${layers} layers`}`),
+      brief: `recompute of ${describe(dropped, (names, layers) => `${names.length === 1 ? names[0] : `${names.length} kinds`} × ${layers}`)}`,
+      saves: 'the bytes of these activations', costs: 'the time to make them once more',
+    };
   },
   action: {
     stage: 'step',
@@ -39,6 +43,12 @@ export const recompute: Technique<RecomputeChoice> = {
     },
   },
 };
+
+/** Kinds that are dropped in the same layers together. */
+function describe(dropped: RecomputeChoice['dropped'], group: (names: readonly string[], layers: number) => string): string {
+  const counts = [...new Set(dropped.map(({ layers }) => layers))];
+  return counts.map((layers) => group(dropped.filter((drop) => drop.layers === layers).map(({ value }) => value), layers)).join('; ');
+}
 
 type Droppable = SavedActivation & { readonly layer: number };
 
@@ -101,7 +111,8 @@ function cheapestFirst({ graph, nodeMs }: StepContext): readonly string[] {
 }
 
 function recomputeMs(graph: Graph, dropped: ReadonlySet<ValueId>, nodeMs: StepContext['nodeMs']): number {
-  return recomputed(graph, dropped).nodes.filter(({ phase }) => phase === 'recompute').reduce((sum, node) => sum + nodeMs(graph, node), 0);
+  const after = recomputed(graph, dropped);
+  return after.nodes.filter(({ phase }) => phase === 'recompute').reduce((sum, node) => sum + nodeMs(after, node), 0);
 }
 
 /** Whether a kind is made by an op that is bound by memory: a pointwise value, cheap to make again. */

@@ -48,6 +48,8 @@ export type TechniqueAction<V> =
 /** What a user is told of a value. */
 export interface Explanation {
   readonly value: string;
+  /** A word or two for a line that names all techniques in use; left out when there is nothing to say. */
+  readonly brief?: string;
   readonly saves: string;
   readonly costs: string;
 }
@@ -68,6 +70,8 @@ export interface Technique<V> {
   /** Why this value cannot be part of `plan`; undefined when it can. */
   conflict(value: V, plan: TrainingPlan): string | undefined;
   explain(value: V): Explanation;
+  /** Its values are proposed for a step that is known but for them: a path from the fastest to the smallest. */
+  readonly proposes?: true;
   readonly action: TechniqueAction<V>;
 }
 
@@ -76,11 +80,15 @@ export interface PlannedTechnique {
   readonly name: string;
   readonly keys: readonly (keyof RunConfig)[];
   readonly stage: TechniqueAction<never>['stage'];
+  readonly proposes: boolean;
+  /** Whether two plans have the same value. */
+  same(a: TrainingPlan, b: TrainingPlan): boolean;
   /** One plan per value. */
   alternatives(plan: TrainingPlan, context: TechniqueContext): readonly TrainingPlan[];
   numerics(plan: TrainingPlan): NumericsTier;
   conflict(plan: TrainingPlan): string | undefined;
   explain(plan: TrainingPlan): Explanation;
+  brief(plan: TrainingPlan): string;
   shape(plan: TrainingPlan, batch: BatchShape): BatchShape;
   rewriteForward(plan: TrainingPlan, graph: Graph): Graph;
   rule(plan: TrainingPlan): UpdateRule | undefined;
@@ -94,10 +102,13 @@ export function planned<V>(technique: Technique<V>): PlannedTechnique {
     name,
     keys,
     stage: action.stage,
+    proposes: technique.proposes === true,
+    same: (a, b) => JSON.stringify(technique.of(a)) === JSON.stringify(technique.of(b)),
     alternatives: (plan, context) => technique.values(context).map((value) => technique.into(plan, value)),
     numerics: (plan) => technique.numerics(technique.of(plan), plan),
     conflict: (plan) => technique.conflict(technique.of(plan), plan),
     explain: (plan) => technique.explain(technique.of(plan)),
+    brief: (plan) => technique.explain(technique.of(plan)).brief ?? '',
     shape: (plan, batch) => (action.stage === 'batch' ? action.shape(technique.of(plan), batch) : batch),
     rewriteForward: (plan, graph) => (action.stage === 'forward' ? action.rewrite(technique.of(plan), graph) : graph),
     rule: (plan) => (action.stage === 'update' ? action.rule(technique.of(plan)) : undefined),

@@ -28,7 +28,7 @@ export const updateTime: Technique<UpdateChoice> = {
   },
   explain: (value) =>
     value === 'in-backward'
-      ? { value: 'each parameter is updated as its gradient completes', saves: 'gradients: 4 bytes per trained parameter', costs: 'with clipping or loss scaling a second backward pass' }
+      ? { value: 'each parameter is updated as its gradient completes', brief: 'optimizer in backward', saves: 'gradients: 4 bytes per trained parameter', costs: 'with clipping or loss scaling a second backward pass' }
       : { value: 'after backward', saves: 'nothing', costs: 'nothing' },
   action: { stage: 'step', rewrite: (value, graph) => (value === 'in-backward' ? updateInBackward(graph) : graph) },
 };

@@ -4,7 +4,7 @@
  */
 
 import { basename } from 'node:path';
-import { formatBytes } from '../base/bytes.ts';
+import { formatBytes, parseBytes } from '../base/bytes.ts';
 import { FulltuneError, nearest } from '../base/errors.ts';
 import { BatchSource } from '../data/batches.ts';
 import { prepareData, type PreparedData } from '../data/prepare.ts';
@@ -20,6 +20,7 @@ import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
 import { openModelDirectory, type ModelDirectory } from './model-directory.ts';
+import { timeModel } from './time-model.ts';
 import { tokenCache } from './token-cache.ts';
 
 /** Share of the free memory that a run may plan for: the rest is for what else the machine does. */
@@ -73,7 +74,8 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     rowsPerEpoch: rowsPerEpoch(settings, data),
     frozen,
     device,
-    memoryBytes: Math.floor(freeBytes * MEMORY_SHARE),
+    memoryBytes: budgetOf(settings, freeBytes),
+    time: timeModel(),
   };
   const planned = typeof options.plan === 'function' ? options.plan(request) : compilePlan(request, options.plan);
   return {
@@ -81,6 +83,11 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     choices: choicesOf(config, request, data, planned),
     notices: [...model.config.notices, ...remarks, ...data.notices],
   };
+}
+
+/** What the process may hold: as the settings say, else a share of what is free. */
+export function budgetOf({ memory }: Pick<Settings, 'memory'>, freeBytes: number): number {
+  return memory === undefined ? Math.floor(freeBytes * MEMORY_SHARE) : parseBytes(memory, 'memory');
 }
 
 function rowsPerEpoch({ packing, seed, shuffle }: Settings, { train, maxLength }: PreparedData): number {

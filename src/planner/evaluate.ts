@@ -1,0 +1,90 @@
+/** Memory and time of candidate plans, read off their compiled graphs. Graphs that candidates share are built once. */
+
+import { buildGraphs, finishGraphs } from '../compile/compile.ts';
+import { updateMs, type PlanRequest, type TimeModel } from '../compile/planned-run.ts';
+import type { Graph, Node } from '../graph/graph.ts';
+import { leastBytes } from '../memory/memory-plan.ts';
+import { PROCESS_BYTES } from '../memory/report.ts';
+import type { TrainingPlan } from '../run/training-plan.ts';
+import type { StepContext } from '../techniques/technique.ts';
+import { proposals } from './space.ts';
+
+export interface Candidate {
+  readonly plan: TrainingPlan;
+  /** Least bytes of the process: the arena is at most a little larger. */
+  readonly bytes: number;
+  /** Predicted time of one update. */
+  readonly stepMs: number;
+}
+
+export class Evaluator {
+  private readonly request: PlanRequest;
+  private readonly time: TimeModel;
+  private readonly built = new Map<string, Readonly<Record<string, Graph>>>();
+  private readonly paths = new Map<string, readonly TrainingPlan[]>();
+  private readonly candidates = new Map<string, Candidate>();
+
+  constructor(request: PlanRequest) {
+    this.request = request;
+    this.time = request.time;
+  }
+
+  /** How many plans were compiled. */
+  get evaluated(): number {
+    return this.candidates.size;
+  }
+
+  /** Everything evaluated so far. */
+  all(): readonly Candidate[] {
+    return [...this.candidates.values()];
+  }
+
+  /** The candidates that a combination unfolds into, from most memory to least and from fastest to slowest. */
+  path(plan: TrainingPlan): readonly TrainingPlan[] {
+    const key = buildKey(plan) + JSON.stringify([plan.update, plan.offload]);
+    let path = this.paths.get(key);
+    if (path === undefined) {
+      const graphs = this.graphs(plan);
+      const graph = graphs['step'] ?? graphs[`micro-step ${plan.packing.rowLengths.at(-1)!} next`]!;
+      const step: StepContext = { graph, nodeMs: (of, node) => nodeMs(this.time, of, node) };
+      path = proposals(plan, this.request, step);
+      this.paths.set(key, path);
+    }
+    return path;
+  }
+
+  evaluate(plan: TrainingPlan): Candidate {
+    const key = JSON.stringify(plan);
+    let candidate = this.candidates.get(key);
+    if (candidate === undefined) {
+      const graphs = finishGraphs(plan, this.graphs(plan));
+      candidate = { plan, bytes: leastBytes(Object.values(graphs), this.request.device) + PROCESS_BYTES, stepMs: updateMs(plan, graphs, this.time) };
+      this.candidates.set(key, candidate);
+    }
+    return candidate;
+  }
+
+  /** What a whole compilation found: the arena may be a little larger than its lower bound. */
+  correct(plan: TrainingPlan, bytes: number): void {
+    this.candidates.set(JSON.stringify(plan), { ...this.evaluate(plan), bytes });
+  }
+
+  private graphs(plan: TrainingPlan): Readonly<Record<string, Graph>> {
+    const key = buildKey(plan);
+    let graphs = this.built.get(key);
+    if (graphs === undefined) {
+      graphs = buildGraphs({ model: this.request.model, plan, purpose: 'train' });
+      this.built.set(key, graphs);
+    }
+    return graphs;
+  }
+}
+
+/** What the graphs before any `step` rewrite depend on. */
+function buildKey({ packing, batch, precision, loss, optimizer }: TrainingPlan): string {
+  return JSON.stringify([packing, batch, precision, loss, optimizer]);
+}
+
+function nodeMs(time: TimeModel, graph: Graph, node: Node): number {
+  return time.nodeMs(node.op, node.inputs.map((id) => graph.values[id]!), node.outputs.map((id) => graph.values[id]!), node.attrs);
+}

@@ -1,0 +1,70 @@
+/** The frontier of memory against time: the plans that the planner would choose for budgets from the smallest feasible to plenty. */
+
+import type { PlanRequest } from '../compile/planned-run.ts';
+import type { FrontierPoint } from '../run/frontier.ts';
+import type { NumericsTier, TrainingPlan } from '../run/training-plan.ts';
+import { TECHNIQUES } from '../techniques/index.ts';
+import type { Candidate, Evaluator } from './evaluate.ts';
+import { search } from './search.ts';
+import type { Combination } from './space.ts';
+
+const POINTS = 10;
+
+export interface FrontierContext {
+  readonly evaluator: Evaluator;
+  readonly request: Pick<PlanRequest, 'memoryBytes' | 'maxLength'>;
+  readonly groups: readonly (readonly Combination[])[];
+}
+
+/** Most memory first. A plan that changes the numbers is there only where it needs less memory than all that do not. */
+export function frontierOf(chosen: Candidate, { evaluator, request, groups }: FrontierContext): readonly FrontierPoint[] {
+  const points = new Map<string, Candidate>([[JSON.stringify(chosen.plan), chosen]]);
+  const add = (candidate: Candidate | undefined): void => {
+    if (candidate !== undefined) points.set(JSON.stringify(candidate.plan), candidate);
+  };
+  let floor = Infinity;
+  for (const group of groups) {
+    const { best: largest } = search(group, evaluator, Infinity);
+    const { smallest } = search(group, evaluator, 0);
+    if (largest === undefined || smallest.bytes >= floor) continue;
+    const top = Math.min(largest.bytes, floor - 1);
+    const ratio = Math.min(1, smallest.bytes / top);
+    for (let i = 0; i < POINTS; i++) add(search(group, evaluator, Math.floor(top * ratio ** (i / (POINTS - 1)))).best);
+    floor = smallest.bytes;
+  }
+  const sorted = [...points.values()].sort((a, b) => b.bytes - a.bytes);
+  const kept = sorted.filter((candidate) => candidate === chosen || !sorted.some((other) => beats(other, candidate)));
+  const changedBy = new Map(groups.flatMap((group) => group.map(({ plan, changed }) => [withoutProposals(plan), changed] as const)));
+  return kept.map((candidate, index): FrontierPoint => {
+    const { plan, bytes, stepMs } = candidate;
+    const before = kept[index - 1];
+    const tokens = plan.batch.rowsPerUpdate * request.maxLength;
+    return {
+      forecastBytes: bytes, stepMs, tokensPerSecond: tokens / (stepMs / 1000),
+      numerics: tierOf(plan, changedBy.get(withoutProposals(plan)) ?? []),
+      summary: summaryOf(plan), changes: before === undefined ? [] : differences(before.plan, plan), chosen: candidate === chosen,
+    };
+  });
+}
+
+/** Smaller and faster, and no worse to the numbers: those of the first group are as the settings say. */
+function beats(a: Candidate, b: Candidate): boolean {
+  return a !== b && a.bytes <= b.bytes && a.stepMs <= b.stepMs && (a.bytes < b.bytes || a.stepMs < b.stepMs);
+}
+
+function withoutProposals(plan: TrainingPlan): string {
+  return JSON.stringify(TECHNIQUES.filter(({ proposes }) => !proposes).map((technique) => technique.explain(plan).value));
+}
+
+function tierOf(plan: TrainingPlan, changed: readonly string[]): NumericsTier {
+  if (changed.length > 0) return 'changed';
+  return TECHNIQUES.some((technique) => technique.stage === 'batch' && technique.name !== 'packing' && technique.numerics(plan) === 'reordered') ? 'reordered' : 'bitwise';
+}
+
+function summaryOf(plan: TrainingPlan): string {
+  return TECHNIQUES.filter(({ name }) => name !== 'packing').map((technique) => technique.brief(plan)).filter((text) => text !== '').join(', ');
+}
+
+function differences(before: TrainingPlan, after: TrainingPlan): readonly string[] {
+  return TECHNIQUES.filter((technique) => !technique.same(before, after)).map((technique) => `${technique.name}: ${technique.explain(after).value}`);
+}
