@@ -11,7 +11,8 @@ export type { MemoryGroup, MemoryReport } from './memory/report.ts';
 export type { DataStatistics } from './data/prepare.ts';
 export type { ChatMessage } from './data/source-document.ts';
 export type { ModelConfig } from './models/model-config.ts';
-export type { PlanResult } from './train/plan-run.ts';
+export type { FrontierPoint } from './run/frontier.ts';
+export type { PlanConfig, PlanOptions, PlanResult } from './train/plan-run.ts';
 export type { ResumeOptions, TrainingRun, TrainOptions } from './train/training-run.ts';
 export type { RunResult } from './train/trainer.ts';
 export type { Model, EvaluateOptions, GenerateOptions, LoadOptions, ModelEvaluation } from './train/model.ts';
@@ -22,11 +23,11 @@ export { doctor, type DoctorReport } from './train/doctor.ts';
 import { planRun } from './planner/plan.ts';
 import type { RunConfig } from './run/run-config.ts';
 import { Model, type LoadOptions } from './train/model.ts';
-import { planOnly, type PlanResult } from './train/plan-run.ts';
+import { planOnly, type PlanConfig, type PlanOptions, type PlanResult } from './train/plan-run.ts';
 import { resumeTraining, startTraining, type ResumeOptions, type TrainingRun, type TrainOptions } from './train/training-run.ts';
 
 /** Whether and how a run fits, with nothing written and no memory taken. Not fitting is a value, not a throw. */
-export function plan(config: RunConfig, options?: { readonly signal?: AbortSignal }): Promise<PlanResult> {
+export function plan(config: PlanConfig, options?: PlanOptions): Promise<PlanResult> {
   return planOnly(config, planRun, options);
 }
 
@@ -37,7 +38,7 @@ export function train(config: RunConfig, options?: TrainOptions): TrainingRun {
 
 /** Goes on with a run from its newest checkpoint, bit for bit as if it had not been interrupted. */
 export function resume(runDirectory: string, changes?: Partial<RunConfig>, options?: ResumeOptions): TrainingRun {
-  return resumeTraining(runDirectory, changes, options);
+  return resumeTraining(runDirectory, planRun, changes, options);
 }
 
 /** Opens a model folder (or an id in the local Hugging Face cache) for `generate` and `evaluate`. */

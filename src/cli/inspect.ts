@@ -5,7 +5,7 @@ import { FulltuneError } from '../base/errors.ts';
 import { numberFlag } from './checked-flags.ts';
 import { renderData, renderModel } from './inspect-view.ts';
 import { showPlan } from './plan.ts';
-import { addConfigArguments, configOf } from './run-config.ts';
+import { addConfigArguments, configOf, planConfigOf } from './run-config.ts';
 import type { ConfigureVerb, VerbContext } from './verb.ts';
 
 export const configureInspect: ConfigureVerb = (command, context, run) => {
@@ -14,7 +14,7 @@ export const configureInspect: ConfigureVerb = (command, context, run) => {
   const memory = command.command('memory').description('The plan of a run and its memory, as fulltune plan prints it.');
   addConfigArguments(memory)
     .option('--json', 'the plan as one JSON object on standard output')
-    .action(() => run(async () => showPlan(await configOf(memory), context, { json: memory.opts<{ json?: true }>().json === true })));
+    .action(() => run(async () => showPlan(await planConfigOf(memory), context, { json: memory.opts<{ json?: true }>().json === true })));
 };
 
 function configureData(command: Command, { terminal, loadEngine }: VerbContext, run: Parameters<ConfigureVerb>[2]): void {

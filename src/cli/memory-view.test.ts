@@ -12,9 +12,10 @@ model  small (llama), 1,234,567 parameters
 data   1,000 documents, 20,000 tokens, 45 % trained
 rows   40 per epoch, up to 512 tokens
 batch  8 rows per update = micro-batch 4 × accumulation 2
-steps  15
+speed  1.52 s per update, 2,695 tokens/s, 15 updates in 23 s (predicted)
 
-  packing: rows of 512 tokens
+plan
+  packing  rows of 512 tokens  as the settings say
 
 chosen
   max_length  512  the longest document has 497 tokens
@@ -41,13 +42,19 @@ arena     100.0 MiB  2.0 % lost between live ranges
 process   144.0 MiB  at most: runtime, threads, staging
 forecast  244.0 MiB
 
-FITS: 244.0 MiB needed, 1.00 GiB free
+memory against time
+        memory  update  tokens/s  numbers
+  ─  ─────────  ──────  ────────  ───────  ─────────────────
+     300.0 MiB  1.40 s     2,925  kept     micro-batch 8
+  →  244.0 MiB  1.52 s     2,695  kept     micro-batch 4 × 2
+
+FITS: 244.0 MiB of 800.0 MiB (1.00 GiB are free)
 `);
   });
 
   it('says by how much it does not fit and what would help', () => {
-    const text = renderPlan({ ...FITS, kind: 'too-small', neededBytes: 244 * MIB, freeBytes: 200 * MIB, remedies: ['Try --max-length 256.', 'Freeze parameters.'] }, PLAIN);
-    expect(text).toContain('DOES NOT FIT: 244.0 MiB needed, 200.0 MiB free');
+    const text = renderPlan({ ...FITS, kind: 'too-small', neededBytes: 244 * MIB, budgetBytes: 160 * MIB, freeBytes: 200 * MIB, remedies: ['Try --max-length 256.', 'Freeze parameters.'] }, PLAIN);
+    expect(text).toContain('DOES NOT FIT: the smallest plan needs 244.0 MiB, and there are 160.0 MiB (200.0 MiB are free)');
     expect(text.endsWith('  Try --max-length 256.\n  Freeze parameters.\n')).toBe(true);
   });
 });

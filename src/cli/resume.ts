@@ -8,18 +8,20 @@ import type { ConfigureVerb } from './verb.ts';
 interface ResumeFlags {
   readonly resumeFromCheckpoint?: string;
   readonly json?: true;
+  readonly replan?: true;
 }
 
 export const configureResume: ConfigureVerb = (command, { terminal, loadEngine }, run) => {
   addConfigFlags(command.argument('<run>', 'run directory'))
     .option('--resume-from-checkpoint <name>', 'checkpoint-STEP; default: the newest. Later ones are removed.')
+    .option('--replan', 'make a new plan for the memory that there is now; --memory does so too')
     .option('--json', 'events as JSON lines on standard output, nothing else')
     .action((directory: string) => run(async () => {
-      const { resumeFromCheckpoint: checkpoint, json = false } = command.opts<ResumeFlags>();
+      const { resumeFromCheckpoint: checkpoint, json = false, replan = false } = command.opts<ResumeFlags>();
       const changes = configFromFlags(command);
       const engine = await loadEngine();
       return followRun(
-        (signal) => engine.resume(directory, changes, { signal, ...(checkpoint === undefined ? {} : { checkpoint }) }),
+        (signal) => engine.resume(directory, changes, { signal, replan, ...(checkpoint === undefined ? {} : { checkpoint }) }),
         terminal,
         { json, dataset: changes.eval_dataset ?? await datasetOf(directory) },
       );

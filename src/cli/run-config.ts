@@ -1,13 +1,25 @@
 /** The config of a verb that takes a file and flags: flags win over the file. */
 
 import type { Command } from 'commander';
-import { parseConfig } from '../run/config-schema.ts';
+import { FulltuneError } from '../base/errors.ts';
+import type { PlanConfig } from '../index.ts';
+import { keyInfo, parseConfig } from '../run/config-schema.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import { addConfigFlags, configFromFlags } from './config-flags.ts';
 
 /** Adds `[config.yaml]` and a flag per key. */
 export function addConfigArguments(command: Command): Command {
   return addConfigFlags(command.argument('[config]', 'a .yaml or .json file with settings; flags win over it'));
+}
+
+/** The same for planning, where the dataset may be left out. */
+export async function planConfigOf(command: Command): Promise<PlanConfig> {
+  const path: unknown = command.processedArgs[0];
+  const flags = configFromFlags(command);
+  const { readConfigFile } = await import('./read-config-file.ts');
+  const { model, ...rest } = { ...(typeof path === 'string' ? readConfigFile(path) : {}), ...flags };
+  if (model === undefined) throw new FulltuneError('E_CONFIG', 'model is missing', { where: typeof path === 'string' ? path : 'flags', remedy: `--model: ${keyInfo('model').description}` });
+  return { model, ...rest };
 }
 
 /** Reads what addConfigArguments declared. Throws E_CONFIG and E_FILE. */

@@ -32,6 +32,8 @@ export interface PlanRequest {
   /** What the process may hold in all. */
   readonly memoryBytes: number;
   readonly time: TimeModel;
+  /** When a run that was started goes on: what its state depends on. */
+  readonly keep?: Pick<TrainingPlan, 'optimizer' | 'precision'>;
 }
 
 export interface PlannedRun {
@@ -43,8 +45,17 @@ export interface PlannedRun {
   readonly predictedStepMs: number;
   /** Per technique: its value, and why not another one; empty for a plan that was given. */
   readonly reasons: readonly Choice[];
+  /** Settings that need less memory, with what they need: asked for where nothing fits. Costs some compiling. */
+  remedies(): readonly Remedy[];
   /** Memory against time, most memory first. Costs some compiling, so only when it is asked for. */
   frontier(): readonly FrontierPoint[];
+}
+
+/** A change of settings, and the least that a run needs with it. */
+export interface Remedy {
+  /** As flags: `--allow all`. */
+  readonly change: string;
+  readonly bytes: number;
 }
 
 /** Chooses a plan; the smallest one there is when none fits. */
@@ -56,7 +67,7 @@ export function compilePlan({ model, device, memoryBytes, time }: Pick<PlanReque
   const report = memoryReport(compiled.memory);
   const graphs = Object.fromEntries(compiled.memory.programs.map(({ name, graph }) => [name, graph]));
   return {
-    plan, compiled, report, fits: report.forecastBytes <= memoryBytes, predictedStepMs: updateMs(plan, graphs, time), reasons: [], frontier: () => [],
+    plan, compiled, report, fits: report.forecastBytes <= memoryBytes, predictedStepMs: updateMs(plan, graphs, time), reasons: [], remedies: () => [], frontier: () => [],
   };
 }
 

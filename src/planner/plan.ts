@@ -3,7 +3,8 @@
  * them is taken only where it is allowed and nothing else fits. Knows no file and no device, so it also runs in a browser.
  */
 
-import { compilePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
+import { compilePlan, type PlannedRun, type PlanRequest, type Remedy } from '../compile/planned-run.ts';
+import { ALLOWABLE, type Settings } from '../run/run-config.ts';
 import { Evaluator, type Candidate } from './evaluate.ts';
 import { reasonsFor } from './explain.ts';
 import { frontierOf } from './frontier.ts';
@@ -19,8 +20,27 @@ export function planRun(request: PlanRequest): PlannedRun {
   return {
     ...planned,
     reasons: reasonsFor(chosen, { evaluator, request, planned }),
+    remedies: () => remediesFor(request),
     frontier: () => frontierOf(chosen, { evaluator, request, groups }),
   };
+}
+
+/** What would make it smaller, besides a larger budget, and how small. */
+function remediesFor(request: PlanRequest): readonly Remedy[] {
+  const { settings, maxLength } = request;
+  const least = (changes: Partial<PlanRequest>): number => {
+    const changed = { ...request, ...changes };
+    return search(combinations(changed), new Evaluator(changed), 0).smallest.bytes;
+  };
+  const shorter = Math.max(64, Math.floor(maxLength / 128) * 64);
+  const allowed: Settings = { ...settings, allow: [...ALLOWABLE] };
+  return [
+    ...(settings.allow.length < ALLOWABLE.length ? [{ change: '--allow all', bytes: least({ settings: allowed }) }] : []),
+    ...(shorter < maxLength ? [{ change: `--max-length ${shorter}`, bytes: least({ maxLength: shorter, bucketLengths: [shorter] }) }] : []),
+    ...(settings.allow.length < ALLOWABLE.length && shorter < maxLength
+      ? [{ change: `--allow all --max-length ${shorter}`, bytes: least({ settings: allowed, maxLength: shorter, bucketLengths: [shorter] }) }]
+      : []),
+  ].sort((a, b) => a.bytes - b.bytes);
 }
 
 /** Groups of combinations that change the numbers in the same ways, the fewest changes first. */

@@ -7,7 +7,7 @@ import { TECHNIQUES } from '../techniques/index.ts';
 import type { PlannedTechnique, StepContext, TechniqueContext } from '../techniques/technique.ts';
 import type { PlanRequest } from '../compile/planned-run.ts';
 
-export type SpaceRequest = Pick<PlanRequest, 'settings' | 'maxLength' | 'bucketLengths' | 'rowsPerEpoch' | 'frozen'>;
+export type SpaceRequest = Pick<PlanRequest, 'settings' | 'maxLength' | 'bucketLengths' | 'rowsPerEpoch' | 'frozen' | 'keep'>;
 
 /** A plan before the techniques that propose by search have had their say. */
 export interface Combination {
@@ -27,13 +27,18 @@ export function combinations(request: SpaceRequest): readonly Combination[] {
   const start = plainPlan({ rowLength: maxLength, maxGradNorm: settings.max_grad_norm, frozen, seed: settings.seed });
   const fixed = TECHNIQUES.filter((technique) => !technique.proposes);
   const plans = fixed.reduce<readonly TrainingPlan[]>((list, technique) => list.flatMap((plan) => technique.alternatives(plan, context)), [start]);
-  const possible = plans.filter((plan) => conflictsOf(plan).length === 0);
+  const possible = plans.filter((plan) => keeps(plan, request) && conflictsOf(plan).length === 0);
   const [first] = plans;
   if (possible.length === 0 && first !== undefined) {
     throw new FulltuneError('E_CONFIG', conflictsOf(first).join('; '), { where: 'the settings', remedy: 'Leave one of the settings that say so out.' });
   }
   const byDefault = fixed.reduce((plan, technique) => technique.alternatives(plan, context)[0] ?? plan, start);
   return possible.map((plan) => ({ plan, changed: changedTechniques(plan, byDefault) }));
+}
+
+function keeps(plan: TrainingPlan, { keep }: SpaceRequest): boolean {
+  const part = ({ optimizer, precision }: Pick<TrainingPlan, 'optimizer' | 'precision'>): string => JSON.stringify([optimizer, precision]);
+  return keep === undefined || part(plan) === part(keep);
 }
 
 /** Why the other values of a technique cannot go with the rest of `plan`. */

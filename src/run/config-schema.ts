@@ -225,6 +225,13 @@ export function parseConfig(value: unknown, where: string): RunConfig {
   return { model, dataset, ...rest };
 }
 
+/** As parseConfig for planning, where data may be left out. The result names no dataset then. */
+export function parsePlanConfig(value: unknown): RunConfig {
+  const { model, dataset = '', ...rest } = parsePartialConfig(value, 'plan()');
+  if (model === undefined) throw new FulltuneError('E_CONFIG', 'model is missing', { where: 'plan()', remedy: `--model: ${keyInfo('model').description}` });
+  return { model, dataset, ...rest };
+}
+
 /** The JSON Schema that editors use for a config file. `defaults` are added to the keys that have one. */
 export function configJsonSchema(defaults: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const schema = z.toJSONSchema(runConfigSchema) as { properties: Record<string, Record<string, unknown>> };

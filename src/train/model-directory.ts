@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 import { resolveModelPath } from '../files/hub-cache.ts';
 import type { SafetensorsDType } from '../files/safetensors.ts';
-import { WeightFiles } from '../files/weight-files.ts';
+import { INDEX_FILE, SINGLE_FILE, WeightFiles } from '../files/weight-files.ts';
 import { matchWeights } from '../models/match-weights.ts';
 import { parseModelConfig, type ModelConfig } from '../models/model-config.ts';
 import { parameterList, type Parameter } from '../models/parameters.ts';
@@ -23,6 +23,19 @@ export interface ModelDirectory {
   /** config.json as it is. */
   readonly json: Readonly<Record<string, unknown>>;
   readonly parameters: readonly FileParameter[];
+}
+
+/** What a folder with a config.json and no weights says of a model: enough to plan for it, not to train it. */
+export function describeModel(idOrPath: string): ModelDirectory {
+  const path = resolveModelPath(idOrPath);
+  if (hasWeights(path)) return openModelDirectory(path);
+  const { json, config } = readModelConfig(path);
+  const parameters = parameterList(config).map((parameter): FileParameter => ({ ...parameter, fileName: parameter.name, fileDType: 'F32' }));
+  return { path, name: modelName(idOrPath), config, json, parameters };
+}
+
+function hasWeights(path: string): boolean {
+  return existsSync(join(path, SINGLE_FILE)) || existsSync(join(path, INDEX_FILE));
 }
 
 /** Opens a folder, or a model id of the local Hugging Face cache. Throws E_HUB, E_MODEL or E_FILE. */

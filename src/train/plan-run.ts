@@ -3,52 +3,104 @@
 import type { ChoosePlan } from '../compile/planned-run.ts';
 import type { DataStatistics } from '../data/prepare.ts';
 import type { MemoryReport } from '../memory/report.ts';
+import { parsePlanConfig } from '../run/config-schema.ts';
 import type { Choice } from '../run/events.ts';
+import type { FrontierPoint } from '../run/frontier.ts';
+import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { BatchSource } from '../data/batches.ts';
 import { createNullDevice } from '../devices/null/null-device.ts';
+import { checkLength, longestRow } from '../models/model-config.ts';
 import { countParameters } from '../models/parameters.ts';
-import { explainPlan, prepareRun, remedies, type PreparedRun } from './prepare-run.ts';
+import { createDevice, freeMemoryBytes } from './devices.ts';
+import { describeModel } from './model-directory.ts';
+import { budgetOf, frozenParameters, prepareRun, remedyLines, type PreparedRun } from './prepare-run.ts';
 import { runUpdate } from './run-update.ts';
 import { runLength } from './schedule.ts';
+import { timeModel } from './time-model.ts';
 import { TrainingState } from './training-state.ts';
 
 interface PlanFacts {
   readonly plan: TrainingPlan;
   readonly memory: MemoryReport;
   readonly freeBytes: number;
+  /** What the process may hold. */
+  readonly budgetBytes: number;
   readonly choices: readonly Choice[];
   readonly notices: readonly string[];
-  /** One line per technique. */
-  readonly techniques: readonly string[];
+  /** Per technique: its value, and the figure of what was not taken. */
+  readonly techniques: readonly Choice[];
   readonly model: { readonly name: string; readonly type: string; readonly parameters: number };
-  readonly data: DataStatistics & { readonly maxLength: number; readonly rowsPerEpoch: number };
-  readonly totalSteps: number;
+  /** Undefined when planning without data: rows are then taken to be full, and every token to carry loss. */
+  readonly data: (DataStatistics & { readonly maxLength: number; readonly rowsPerEpoch: number }) | undefined;
+  readonly totalSteps: number | undefined;
+  /** Predicted, of one update. */
+  readonly stepMs: number;
+  readonly tokensPerSecond: number;
+  /** Most memory first. */
+  readonly frontier: readonly FrontierPoint[];
 }
 
 export type PlanResult =
   | ({ readonly kind: 'fits' } & PlanFacts)
   | ({ readonly kind: 'too-small'; readonly neededBytes: number; readonly remedies: readonly string[] } & PlanFacts);
 
-export async function planOnly(config: RunConfig, choose: ChoosePlan, options: { readonly signal?: AbortSignal } = {}): Promise<PlanResult> {
-  const prepared = await prepareRun(config, { plan: choose, ...options });
-  const { settings, model, data, planned, freeBytes, choices, notices } = prepared;
+/** What can be planned: a run, or a model alone, whose data are not known yet. */
+export type PlanConfig = Omit<RunConfig, 'dataset'> & { readonly dataset?: string };
+
+export interface PlanOptions {
+  readonly signal?: AbortSignal;
+  /** Look at this plan instead of making one. */
+  readonly plan?: TrainingPlan;
+}
+
+export async function planOnly(config: PlanConfig, choose: ChoosePlan, { plan, ...options }: PlanOptions = {}): Promise<PlanResult> {
+  const { dataset } = config;
+  if (dataset === undefined) return planWithoutData(config, choose);
+  const prepared = await prepareRun({ ...config, dataset }, { plan: plan ?? choose, withoutWeights: true, ...options });
+  const { settings, data, planned } = prepared;
   const batches = new BatchSource({ file: data.train, ...planned.plan.packing, ...planned.plan.batch, seed: settings.seed, shuffle: settings.shuffle });
   const rowsPerUpdate = planned.plan.batch.rowsPerUpdate;
-  const facts: PlanFacts = {
-    plan: planned.plan,
-    memory: planned.report,
-    freeBytes, choices, notices,
-    techniques: explainPlan(planned.plan),
-    model: { name: model.name, type: model.config.modelType, parameters: countParameters(model.config) },
+  await rehearse(prepared, batches);
+  const result = resultOf(prepared, {
     data: { ...data.statistics, maxLength: data.maxLength, rowsPerEpoch: batches.rowsInEpoch(0) },
     totalSteps: runLength(settings, (epoch) => Math.ceil(batches.rowsInEpoch(epoch) / rowsPerUpdate)).totalSteps,
-  };
-  await rehearse(prepared, batches);
+  });
   data.train.close();
   data.evaluation?.close();
-  return planned.fits ? { kind: 'fits', ...facts } : { kind: 'too-small', neededBytes: planned.report.forecastBytes, remedies: remedies(planned), ...facts };
+  return result;
+}
+
+/** Rows are full, and there are always enough of them. */
+async function planWithoutData(config: PlanConfig, choose: ChoosePlan): Promise<PlanResult> {
+  const settings = resolveSettings(parsePlanConfig(config));
+  const model = describeModel(settings.model);
+  const maxLength = settings.max_length ?? Math.min(1024, longestRow(model.config));
+  const remarks = checkLength(model.config, maxLength);
+  const freeBytes = freeMemoryBytes();
+  const planned = choose({
+    settings, model: model.config, maxLength, bucketLengths: [maxLength], rowsPerEpoch: Infinity, frozen: frozenParameters(settings.freeze, model),
+    device: createDevice(settings), memoryBytes: budgetOf(settings, freeBytes), time: timeModel(),
+  });
+  const notices = [...model.config.notices, ...remarks, `planned without data: rows of ${maxLength} tokens, all full, every token with loss`];
+  return resultOf({ settings, model, planned, freeBytes, choices: [], notices }, { data: undefined, totalSteps: undefined });
+}
+
+function resultOf(
+  { settings, model, planned, freeBytes, choices, notices }: Pick<PreparedRun, 'settings' | 'model' | 'planned' | 'freeBytes' | 'choices' | 'notices'>,
+  { data, totalSteps }: Pick<PlanFacts, 'data' | 'totalSteps'>,
+): PlanResult {
+  const { plan, report, predictedStepMs } = planned;
+  const facts: PlanFacts = {
+    plan, memory: report, freeBytes, budgetBytes: budgetOf(settings, freeBytes), choices, notices, data, totalSteps,
+    techniques: planned.reasons,
+    model: { name: model.name, type: model.config.modelType, parameters: countParameters(model.config) },
+    stepMs: predictedStepMs,
+    tokensPerSecond: (plan.batch.rowsPerUpdate * plan.packing.rowLengths.at(-1)!) / (predictedStepMs / 1000),
+    frontier: planned.frontier(),
+  };
+  return planned.fits ? { kind: 'fits', ...facts } : { kind: 'too-small', neededBytes: report.forecastBytes, remedies: remedyLines(planned, freeBytes), ...facts };
 }
 
 /** One update on the null device: every program is loaded, every input is written at its place, no memory is taken and nothing is computed. */

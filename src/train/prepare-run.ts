@@ -4,7 +4,7 @@
  */
 
 import { basename } from 'node:path';
-import { formatBytes, parseBytes } from '../base/bytes.ts';
+import { formatBytes, GIB, MIB, parseBytes } from '../base/bytes.ts';
 import { FulltuneError, nearest } from '../base/errors.ts';
 import { BatchSource } from '../data/batches.ts';
 import { prepareData, type PreparedData } from '../data/prepare.ts';
@@ -18,8 +18,9 @@ import { parseConfig } from '../run/config-schema.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
+import { rowsPerUpdate } from '../techniques/accumulation.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
-import { openModelDirectory, type ModelDirectory } from './model-directory.ts';
+import { describeModel, openModelDirectory, type ModelDirectory } from './model-directory.ts';
 import { timeModel } from './time-model.ts';
 import { tokenCache } from './token-cache.ts';
 
@@ -42,6 +43,10 @@ export interface PreparedRun {
 export interface PrepareOptions {
   /** The plan to follow, or who makes one. */
   readonly plan: TrainingPlan | ChoosePlan;
+  /** What may not change when a run goes on with a new plan. */
+  readonly keep?: TrainingPlan;
+  /** For planning alone: the folder need not hold weights. */
+  readonly withoutWeights?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: ProgressEvent) => void;
 }
@@ -51,7 +56,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
   const settings = resolveSettings({
     ...config, dataset: resolveDatasetPath(dataset), ...(evaluation === undefined ? {} : { eval_dataset: resolveDatasetPath(evaluation) }),
   });
-  const model = openModelDirectory(settings.model);
+  const model = options.withoutWeights === true ? describeModel(settings.model) : openModelDirectory(settings.model);
   const frozen = frozenParameters(settings.freeze, model);
   const data = await prepareData({
     settings,
@@ -76,13 +81,28 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     device,
     memoryBytes: budgetOf(settings, freeBytes),
     time: timeModel(),
+    ...(options.keep === undefined ? {} : { keep: options.keep }),
   };
-  const planned = typeof options.plan === 'function' ? options.plan(request) : compilePlan(request, options.plan);
+  const planned = typeof options.plan === 'function' ? options.plan(request) : followPlan(request, options.plan);
   return {
     settings, model, data, device, planned, freeBytes,
     choices: choicesOf(config, request, data, planned),
     notices: [...model.config.notices, ...remarks, ...data.notices],
   };
+}
+
+/** Compiles a plan that was given, if it is one for these settings. */
+function followPlan(request: PlanRequest, plan: TrainingPlan): PlannedRun {
+  const { settings, maxLength, bucketLengths, frozen } = request;
+  const rowLengths = settings.packing ? [maxLength] : bucketLengths;
+  const rows = rowsPerUpdate(settings, maxLength);
+  const differs = (what: string, has: string, wants: string): FulltuneError =>
+    new FulltuneError('E_CONFIG', `the plan is for ${what} ${has}, and the settings with these data make ${wants}`, { where: 'plan', remedy: 'Make a new plan, or use the settings that the plan was made with.' });
+  if (plan.packing.packed !== settings.packing || plan.packing.rowLengths.join() !== rowLengths.join()) throw differs('rows of', `${plan.packing.rowLengths.join(', ')} tokens`, rowLengths.join(', '));
+  if (plan.batch.rowsPerUpdate !== rows) throw differs('updates of', `${plan.batch.rowsPerUpdate} rows`, String(rows));
+  if (plan.maxGradNorm !== settings.max_grad_norm) throw differs('max_grad_norm', String(plan.maxGradNorm), String(settings.max_grad_norm));
+  if (plan.frozen.join() !== frozen.join()) throw differs('frozen parameters', plan.frozen.join(', ') || 'none', frozen.join(', ') || 'none');
+  return compilePlan(request, plan);
 }
 
 /** What the process may hold: as the settings say, else a share of what is free. */
@@ -96,33 +116,41 @@ function rowsPerEpoch({ packing, seed, shuffle }: Settings, { train, maxLength }
 }
 
 /** Refuses a plan that does not fit, before anything is written. */
-export function requireFit({ planned, freeBytes }: PreparedRun): void {
+export function requireFit({ planned, settings, freeBytes }: PreparedRun): void {
   if (planned.fits) return;
-  const { plan, report } = planned;
-  throw new FulltuneError(
-    'E_BUDGET',
-    `the run needs ${formatBytes(report.forecastBytes)} (micro-batch ${plan.batch.microBatchSize}, length ${plan.packing.rowLengths.at(-1)}), and ` +
-      `${formatBytes(freeBytes * MEMORY_SHARE)} may be used: ${MEMORY_SHARE * 100} % of the ${formatBytes(freeBytes)} that are free`,
-    { where: `the peak is at ${report.peak.node}`, remedy: remedies(planned).join(' ') },
-  );
+  const { report } = planned;
+  const budget = budgetOf(settings, freeBytes);
+  const limit = settings.memory === undefined ? `${formatBytes(budget)}, ${MEMORY_SHARE * 100} % of the ${formatBytes(freeBytes)} that are free` : formatBytes(budget);
+  throw new FulltuneError('E_BUDGET', `no plan fits ${limit}. The smallest needs ${formatBytes(report.forecastBytes)} (${briefPlan(planned.plan)})`, {
+    where: `the peak is at ${report.peak.node}`, remedy: remedyLines(planned, freeBytes).join('\n  '),
+  });
 }
 
-/** What makes a run smaller, most effective first. */
-export function remedies({ plan, report }: PlannedRun): readonly string[] {
-  const length = plan.packing.rowLengths.at(-1)!;
-  const held = new Map(report.classes.map(({ storage, bytes }) => [storage, bytes]));
-  const perRow = (held.get('activation') ?? 0) + (held.get('workspace') ?? 0);
-  const perParameter = (held.get('optimizer-state') ?? 0) + (held.get('gradient') ?? 0);
-  const rows = [
-    ...(plan.batch.microBatchSize > 1 ? [`Set --per-device-train-batch-size below ${plan.batch.microBatchSize}.`] : []),
-    ...(length > 128 ? [`Try --max-length ${Math.max(64, Math.floor(length / 2))}.`] : []),
+/** What to do about a plan that does not fit: changes of settings with what they need, then a larger budget where the machine has it. */
+export function remedyLines(planned: PlannedRun, freeBytes: number): readonly string[] {
+  const needed = planned.report.forecastBytes;
+  const held = planned.report.classes.filter(({ storage }) => storage === 'parameter' || storage === 'optimizer-state' || storage === 'gradient');
+  const perParameter = held.reduce((sum, { bytes }) => sum + bytes, 0);
+  const changes = planned.remedies().filter(({ bytes }) => bytes < needed).map(({ change, bytes }) => `${change} would need ${formatBytes(bytes)}.`);
+  return [
+    `Parameters${held.length > 1 ? ' with gradients and optimizer state' : ''} alone take ${formatBytes(perParameter)} of it.`,
+    ...(needed <= freeBytes ? [`--memory ${roundUpBytes(needed)} would do: ${formatBytes(freeBytes)} are free.`] : []),
+    ...changes,
   ];
-  const state = [...(plan.optimizer.kind === 'adamw' ? ['Try --optim sgd (another training: it needs its own learning rate).'] : []), 'Freeze parameters with --freeze.'];
-  return perRow > perParameter ? [...rows, ...state] : [...state, ...rows];
+}
+
+/** The next tenth of a GiB (or whole MiB below one), as `--memory` takes it. */
+function roundUpBytes(bytes: number): string {
+  return bytes >= GIB ? `${(Math.ceil((bytes / GIB) * 10) / 10).toFixed(1)}GiB` : `${Math.ceil(bytes / MIB)}MiB`;
+}
+
+/** The techniques of a plan in one line: `micro-batch 1 × 8, recompute of 7 kinds × 30`. */
+export function briefPlan(plan: TrainingPlan): string {
+  return [...TECHNIQUES.map((technique) => technique.brief(plan)).filter((text) => text !== ''), `length ${plan.packing.rowLengths.at(-1)}`].join(', ');
 }
 
 /** Names of the parameters that `patterns` select. A pattern that selects none is a mistake. */
-function frozenParameters(patterns: readonly string[], { parameters }: ModelDirectory): readonly string[] {
+export function frozenParameters(patterns: readonly string[], { parameters }: ModelDirectory): readonly string[] {
   const names = parameters.map((parameter) => parameter.name);
   const frozen = new Set<string>();
   for (const pattern of patterns) {
@@ -141,18 +169,11 @@ function frozenParameters(patterns: readonly string[], { parameters }: ModelDire
   return names.filter((name) => frozen.has(name));
 }
 
-function choicesOf(config: RunConfig, { settings, rowsPerEpoch: epochRows }: PlanRequest, data: PreparedData, { plan, report }: PlannedRun): readonly Choice[] {
+function choicesOf(config: RunConfig, { settings }: PlanRequest, data: PreparedData, { plan }: PlannedRun): readonly Choice[] {
   const choices: Choice[] = [];
   if (config.max_length === undefined) choices.push({ key: 'max_length', value: String(data.maxLength), reason: data.maxLengthReason });
   if (config.train_batch_size === undefined && config.train_batch_tokens === undefined && config.gradient_accumulation_steps === undefined) {
     choices.push({ key: 'train_batch_size', value: String(plan.batch.rowsPerUpdate), reason: 'the default' });
-  }
-  if (config.per_device_train_batch_size === undefined && config.gradient_accumulation_steps === undefined) {
-    choices.push({
-      key: 'per_device_train_batch_size',
-      value: String(plan.batch.microBatchSize),
-      reason: `${microBatchReason(plan, epochRows)}; the run needs ${formatBytes(report.forecastBytes)}`,
-    });
   }
   if (config.learning_rate === undefined) {
     choices.push({ key: 'learning_rate', value: String(settings.learning_rate), reason: `the default, ${settings.lr_scheduler_type} decay; small models often want more` });
@@ -161,12 +182,8 @@ function choicesOf(config: RunConfig, { settings, rowsPerEpoch: epochRows }: Pla
   return choices;
 }
 
-function microBatchReason({ batch }: TrainingPlan, epochRows: number): string {
-  if (batch.accumulationSteps === 1) return 'the whole update fits';
-  return batch.microBatchSize === epochRows ? 'an epoch has no more rows' : 'the largest that fits';
-}
-
-/** One line per technique: what it does in this plan. */
-export function explainPlan(plan: TrainingPlan): readonly string[] {
+/** One line per technique: what it does in this plan, and why not something else. */
+export function explainPlan({ plan, reasons }: Pick<PlannedRun, 'plan' | 'reasons'>): readonly string[] {
+  if (reasons.length > 0) return reasons.map(({ key, value, reason }) => `${key}: ${value} (${reason})`);
   return TECHNIQUES.map((technique) => `${technique.name}: ${technique.explain(plan).value}`);
 }

@@ -34,7 +34,7 @@ export function startEvent(prepared: PreparedRun, facts: StartFacts): StartEvent
       atPeak: Object.fromEntries(report.classes.map(({ storage, bytes }) => [storage, bytes])),
     },
     choices,
-    techniques: explainPlan(plan),
+    techniques: explainPlan(planned),
     notices: [...prepared.notices, ...facts.notices],
     example: data.example,
   };

@@ -15,9 +15,11 @@ import { parseConfig } from '../run/config-schema.ts';
 import { configFromYaml, configToYaml } from '../run/config-yaml.ts';
 import type { RunEvent } from '../run/events.ts';
 import type { ChoosePlan } from '../compile/planned-run.ts';
+import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { EventStream } from './event-stream.ts';
+import { optimizer } from '../techniques/optimizer.ts';
 import { prepareRun, requireFit, type PreparedRun } from './prepare-run.ts';
 import { checkRunDisk, RunFiles } from './run-files.ts';
 import { trainRun, type RunControl, type RunResult } from './trainer.ts';
@@ -33,6 +35,8 @@ export interface ResumeOptions {
   readonly signal?: AbortSignal;
   /** `checkpoint-40`; default the newest. Later ones are removed. */
   readonly checkpoint?: string;
+  /** Make a new plan for the memory that there is now. Also done when `memory` changes; otherwise the stored plan is kept. */
+  readonly replan?: boolean;
 }
 
 /** What decides which numbers are computed: it cannot change in the middle of a run. */
@@ -117,7 +121,7 @@ export function startTraining(config: RunConfig, choose: ChoosePlan, options: Tr
 }
 
 /** Goes on with a run from its newest checkpoint, or from its beginning when it has none, bit for bit as if it had not been interrupted. */
-export function resumeTraining(runDirectory: string, changes: Partial<RunConfig> = {}, options: ResumeOptions = {}): TrainingRun {
+export function resumeTraining(runDirectory: string, choose: ChoosePlan, changes: Partial<RunConfig> = {}, options: ResumeOptions = {}): TrainingRun {
   return new TrainingRun(async (control) => {
     const stored = await openRun(runDirectory);
     const before = configFromYaml(stored.configText, join(runDirectory, CONFIG_FILE));
@@ -131,11 +135,15 @@ export function resumeTraining(runDirectory: string, changes: Partial<RunConfig>
     const lock = lockRun(runDirectory);
     try {
       const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
-      const prepared = await prepareRun(config, { plan: stored.plan, signal: control.signal, onProgress: control.emit });
+      const replan = options.replan === true || (changes.memory !== undefined && changes.memory !== before.memory);
+      const prepared = await prepareRun(config, {
+        plan: replan ? choose : continuedPlan(stored.plan, config), keep: stored.plan, signal: control.signal, onProgress: control.emit,
+      });
       requireFit(prepared);
       const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
       checkRunDisk(runDirectory, prepared);
       writeRunFile(runDirectory, CONFIG_FILE, configToYaml(storedConfig(config, runDirectory)));
+      writeRunFile(runDirectory, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
       await discardCheckpointsAfter(runDirectory, checkpoint?.step ?? 0);
       await truncateEventsAfter(runDirectory, checkpoint?.step ?? 0);
       return await runAndLog(prepared, files, control);
@@ -143,6 +151,13 @@ export function resumeTraining(runDirectory: string, changes: Partial<RunConfig>
       lock.release();
     }
   }, options.signal);
+}
+
+/** The stored plan with the rates of the optimizer and the clipping that the settings say now; what it has chosen stays. */
+function continuedPlan(plan: TrainingPlan, config: RunConfig): TrainingPlan {
+  const settings = resolveSettings(config);
+  const [asked] = optimizer.values({ settings, maxLength: 0, bucketLengths: [], rowsPerEpoch: 0 });
+  return { ...plan, maxGradNorm: settings.max_grad_norm, ...(asked?.kind === plan.optimizer.kind ? { optimizer: asked } : {}) };
 }
 
 async function startingCheckpoint(runDirectory: string, name: string | undefined): Promise<Checkpoint | undefined> {

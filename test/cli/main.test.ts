@@ -210,7 +210,7 @@ describe('train', () => {
   it('--dry-run prints the plan and starts nothing', async () => {
     const { code, out, calls } = await run('train --model m --dataset d.jsonl --dry-run');
     expect(calls).toEqual([['plan', { model: 'm', dataset: 'd.jsonl' }]]);
-    expect(out).toContain('FITS: 244.0 MiB needed');
+    expect(out).toContain('FITS: 244.0 MiB of 800.0 MiB');
     expect(code).toBe(0);
     for (const verb of ['plan', 'inspect memory']) expect((await run(`${verb} --model m --dataset d.jsonl`)).out).toBe(out);
     expect(JSON.parse((await run('plan --model m --dataset d.jsonl --json')).out)).toEqual(FITS);
@@ -261,7 +261,7 @@ describe('train', () => {
 describe('other verbs', () => {
   it('resume passes changes and checkpoint', async () => {
     const { code, calls } = await run('resume runs/x --max-steps 90 --resume_from_checkpoint checkpoint-40');
-    expect(calls).toEqual([['resume', 'runs/x', { max_steps: 90 }, { checkpoint: 'checkpoint-40' }]]);
+    expect(calls).toEqual([['resume', 'runs/x', { max_steps: 90 }, { replan: false, checkpoint: 'checkpoint-40' }]]);
     expect(code).toBe(0);
   });
 
