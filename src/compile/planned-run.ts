@@ -71,12 +71,12 @@ export function compilePlan({ model, device, memoryBytes, time }: Pick<PlanReque
   };
 }
 
-/** Milliseconds of one update: all its micro-steps and the update. Rows of several lengths count evenly. */
+/** Milliseconds of one update: all its micro-steps (the first takes as long as the others) and the update. Rows of several lengths count evenly. */
 export function updateMs(plan: TrainingPlan, graphs: Readonly<Record<string, Graph>>, time: TimeModel): number {
   const { rowLengths } = plan.packing;
   const fused = graphs['step'];
   if (fused !== undefined) return time.graphMs(fused);
   const of = (name: string): number => time.graphMs(graphs[name]!);
   const mean = (kind: string): number => rowLengths.reduce((sum, length) => sum + of(`micro-step ${length} ${kind}`), 0) / rowLengths.length;
-  return mean('first') + (plan.batch.accumulationSteps - 1) * mean('next') + of('update');
+  return plan.batch.accumulationSteps * mean('next') + of('update');
 }

@@ -19,19 +19,42 @@ export interface SavedActivation {
 
 const LAYER = /^layers\.(\d+)(?:\.(.*))?$/;
 
-/** The layer that a scope lies in. */
-export function layerOf(scope: string): number | undefined {
-  const layer = LAYER.exec(scope)?.[1];
-  return layer === undefined ? undefined : Number(layer);
+interface Place {
+  readonly layer: number | undefined;
+  /** Path within the layer. */
+  readonly inside: string;
 }
 
-function kindOf({ scope, op }: Node): string {
-  const inside = LAYER.exec(scope)?.[2] ?? scope;
-  return `${inside}/${op}`;
+/** Scopes are few and asked for at every edge of large graphs. */
+const places = new Map<string, Place>();
+
+function placeOf(scope: string): Place {
+  let place = places.get(scope);
+  if (place === undefined) {
+    const [, layer, inside] = LAYER.exec(scope) ?? [];
+    place = layer === undefined ? { layer: undefined, inside: scope } : { layer: Number(layer), inside: inside ?? '' };
+    places.set(scope, place);
+  }
+  return place;
+}
+
+/** The layer that a scope lies in. */
+export function layerOf(scope: string): number | undefined {
+  return placeOf(scope).layer;
 }
 
 /** Values that forward makes and a later phase reads, in the order in which they are made. */
 export function savedActivations(graph: Graph): readonly SavedActivation[] {
+  const known = savedOf.get(graph);
+  if (known !== undefined) return known;
+  const saved = findSaved(graph);
+  savedOf.set(graph, saved);
+  return saved;
+}
+
+const savedOf = new WeakMap<Graph, readonly SavedActivation[]>();
+
+function findSaved(graph: Graph): readonly SavedActivation[] {
   const made = new Map<ValueId, Node>();
   const saved = new Set<ValueId>();
   const crossing = new Set<ValueId>();
@@ -46,7 +69,8 @@ export function savedActivations(graph: Graph): readonly SavedActivation[] {
   }
   return [...made].filter(([id]) => saved.has(id)).map(([id, node]) => {
     const value = graph.values[id]!;
-    return { value, node, layer: layerOf(node.scope), kind: kindOf(node), crossesLayers: crossing.has(id), bytes: byteCount(value) };
+    const { layer, inside } = placeOf(node.scope);
+    return { value, node, layer, kind: `${inside}/${node.op}`, crossesLayers: crossing.has(id), bytes: byteCount(value) };
   });
 }
 

@@ -42,13 +42,18 @@ export interface MemoryPlan {
   readonly peakLiveBytes: number;
 }
 
-/** The least that `graphs` need, without placing anything: no arena is smaller, and ours are hardly larger. Much faster than a plan. */
-export function leastBytes(graphs: readonly Graph[], rules: MemoryRules): number {
-  const persistent = [...placePersistent(graphs, rules.alignment).values()].reduce((end, { offset, value }) => Math.max(end, offset + alignUp(byteCount(value), rules.alignment)), 0);
-  return persistent + graphs.reduce((most, graph) => Math.max(most, transientBytes(graph, rules)), 0);
+/** Bytes of the persistent values of all `graphs`. */
+export function persistentBytes(graphs: readonly Graph[], { alignment }: MemoryRules): number {
+  return endOf(placePersistent(graphs, alignment), alignment);
 }
 
-/** Most transient bytes of `graph` that live at once. */
+function endOf(persistent: ReadonlyMap<string, PersistentBlock>, alignment: number): number {
+  let end = 0;
+  for (const { offset, value } of persistent.values()) end = Math.max(end, offset + alignUp(byteCount(value), alignment));
+  return end;
+}
+
+/** Most transient bytes of `graph` that live at once, without placing anything: no arena is smaller, and ours are hardly larger. */
 export function transientBytes(graph: Graph, rules: MemoryRules): number {
   return peakLive(liveRanges(graph, rules).ranges, rules.alignment).bytes;
 }
@@ -61,7 +66,7 @@ function liveRanges(graph: Graph, rules: MemoryRules): Liveness {
 /** Plans and checks the memory of all `graphs` of a run, by name. Values that share a persistent name share bytes. */
 export function planMemory(graphs: Readonly<Record<string, Graph>>, rules: MemoryRules): MemoryPlan {
   const persistent = placePersistent(Object.values(graphs), rules.alignment);
-  const persistentBytes = [...persistent.values()].reduce((end, block) => Math.max(end, block.offset + alignUp(byteCount(block.value), rules.alignment)), 0);
+  const persistentEnd = endOf(persistent, rules.alignment);
   const programs = Object.entries(graphs).map(([name, graph]): ProgramMemory => {
     const live = liveRanges(graph, rules);
     const placement = placeRanges(live.ranges, rules.alignment);
@@ -73,10 +78,10 @@ export function planMemory(graphs: Readonly<Record<string, Graph>>, rules: Memor
   return {
     alignment: rules.alignment,
     persistent,
-    persistentBytes,
+    persistentBytes: persistentEnd,
     programs,
-    arenaBytes: persistentBytes + most((program) => program.placement.bytes),
-    peakLiveBytes: persistentBytes + most((program) => program.peakLiveBytes),
+    arenaBytes: persistentEnd + most((program) => program.placement.bytes),
+    peakLiveBytes: persistentEnd + most((program) => program.peakLiveBytes),
   };
 }
 

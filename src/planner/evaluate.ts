@@ -1,9 +1,9 @@
 /** Memory and time of candidate plans, read off their compiled graphs. Graphs that candidates share are built once. */
 
 import { buildGraphs, finishGraphs } from '../compile/compile.ts';
-import { updateMs, type PlanRequest, type TimeModel } from '../compile/planned-run.ts';
+import type { PlanRequest, TimeModel } from '../compile/planned-run.ts';
 import type { Graph, Node } from '../graph/graph.ts';
-import { leastBytes } from '../memory/memory-plan.ts';
+import { persistentBytes, transientBytes } from '../memory/memory-plan.ts';
 import { PROCESS_BYTES } from '../memory/report.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import type { StepContext } from '../techniques/technique.ts';
@@ -17,11 +17,18 @@ export interface Candidate {
   readonly stepMs: number;
 }
 
+interface FixedPart {
+  readonly persistentBytes: number;
+  readonly transientBytes: number;
+  readonly updateMs: number;
+}
+
 export class Evaluator {
   private readonly request: PlanRequest;
   private readonly time: TimeModel;
   private readonly built = new Map<string, Readonly<Record<string, Graph>>>();
   private readonly paths = new Map<string, readonly TrainingPlan[]>();
+  private readonly fixedParts = new Map<string, FixedPart>();
   private readonly candidates = new Map<string, Candidate>();
 
   constructor(request: PlanRequest) {
@@ -41,7 +48,7 @@ export class Evaluator {
 
   /** The candidates that a combination unfolds into, from most memory to least and from fastest to slowest. */
   path(plan: TrainingPlan): readonly TrainingPlan[] {
-    const key = buildKey(plan) + JSON.stringify([plan.update, plan.offload]);
+    const key = pathKey(plan);
     let path = this.paths.get(key);
     if (path === undefined) {
       const graphs = this.graphs(plan);
@@ -57,11 +64,33 @@ export class Evaluator {
     const key = JSON.stringify(plan);
     let candidate = this.candidates.get(key);
     if (candidate === undefined) {
-      const graphs = finishGraphs(plan, this.graphs(plan));
-      candidate = { plan, bytes: leastBytes(Object.values(graphs), this.request.device) + PROCESS_BYTES, stepMs: updateMs(plan, graphs, this.time) };
+      const { device } = this.request;
+      const fixed = this.fixed(plan);
+      const steps = Object.entries(finishGraphs(plan, pick(this.graphs(plan), isStep)));
+      const transient = steps.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), fixed.transientBytes);
+      const stepMs = steps.reduce((sum, [, graph]) => sum + this.time.graphMs(graph), 0) / steps.length;
+      candidate = { plan, bytes: fixed.persistentBytes + transient + PROCESS_BYTES, stepMs: plan.batch.accumulationSteps * stepMs + fixed.updateMs };
       this.candidates.set(key, candidate);
     }
     return candidate;
+  }
+
+  /** What is the same for all candidates of one path: everything but the micro-steps. */
+  private fixed(plan: TrainingPlan): FixedPart {
+    const key = pathKey(plan);
+    let part = this.fixedParts.get(key);
+    if (part === undefined) {
+      const { device } = this.request;
+      const graphs = finishGraphs(plan, this.graphs(plan));
+      const others = Object.entries(graphs).filter(([name]) => name === 'update' || name.startsWith('evaluate '));
+      part = {
+        persistentBytes: persistentBytes(Object.values(graphs), device),
+        transientBytes: others.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), 0),
+        updateMs: graphs['update'] === undefined ? 0 : this.time.graphMs(graphs['update']),
+      };
+      this.fixedParts.set(key, part);
+    }
+    return part;
   }
 
   /** What a whole compilation found: the arena may be a little larger than its lower bound. */
@@ -83,6 +112,20 @@ export class Evaluator {
 /** What the graphs before any `step` rewrite depend on. */
 function buildKey({ packing, batch, precision, loss, optimizer }: TrainingPlan): string {
   return JSON.stringify([packing, batch, precision, loss, optimizer]);
+}
+
+/** What else a path of candidates depends on. */
+function pathKey(plan: TrainingPlan): string {
+  return buildKey(plan) + JSON.stringify([plan.update, plan.offload]);
+}
+
+/** A fused step, or the micro-steps that go on with the gradients: the first ones, which start them, need as much and take as long. */
+function isStep(name: string): boolean {
+  return name === 'step' || /^micro-step \d+ next$/.test(name);
+}
+
+function pick(graphs: Readonly<Record<string, Graph>>, isWanted: (name: string) => boolean): Readonly<Record<string, Graph>> {
+  return Object.fromEntries(Object.entries(graphs).filter(([name]) => isWanted(name)));
 }
 
 function nodeMs(time: TimeModel, graph: Graph, node: Node): number {

@@ -4,7 +4,7 @@
  */
 
 import type { Graph, ValueId } from '../graph/graph.ts';
-import { recompute as recomputed, savedActivations, type SavedActivation } from '../graph/recompute.ts';
+import { layerOf, recompute as recomputed, savedActivations, type SavedActivation } from '../graph/recompute.ts';
 import { opOf } from '../ops/index.ts';
 import type { RecomputeChoice } from '../run/training-plan.ts';
 import type { StepContext, Technique } from './technique.ts';
@@ -87,9 +87,12 @@ function candidates({ graph, nodeMs }: StepContext): readonly RecomputeChoice[] 
 }
 
 /** The kinds in the order in which dropping one more costs least per byte, counted on the second layer (or the only one). */
-function cheapestFirst({ graph, nodeMs }: StepContext): readonly string[] {
-  const inLayer = droppable(graph).filter(({ layer }) => layer === Math.min(1, layerCount(graph) - 1));
-  const left = new Set(kindsOf(graph));
+function cheapestFirst({ graph: whole, nodeMs }: StepContext): readonly string[] {
+  const typical = Math.min(1, layerCount(whole) - 1);
+  // One layer is enough to count on, and much less to rewrite over and over.
+  const graph: Graph = { ...whole, nodes: whole.nodes.filter(({ scope }) => layerOf(scope) === typical) };
+  const inLayer = droppable(whole).filter(({ layer }) => layer === typical);
+  const left = new Set(kindsOf(whole));
   const dropped = new Set(inLayer.filter(({ kind }) => ALWAYS_DROPPED.test(kind)).map(({ value }) => value.id));
   const order: string[] = [];
   let spent = recomputeMs(graph, dropped, nodeMs);
