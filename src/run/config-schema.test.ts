@@ -30,7 +30,7 @@ describe('parseConfig', () => {
   });
 
   it('says of keys of other trainers that they are absent or called otherwise', () => {
-    for (const key of ['bf16', 'fp16', 'gradient_checkpointing', 'report_to', 'memory', 'allow', 'resume_from_checkpoint', 'per_device_eval_batch_size']) {
+    for (const key of ['gradient_checkpointing', 'report_to', 'memory', 'allow', 'resume_from_checkpoint', 'per_device_eval_batch_size']) {
       const text = messageOf(() => parseConfig({ ...base, [key]: true }, 'run.yaml'));
       expect(text).toContain(`this version of fulltune does not have ${key} (run.yaml)`);
       expect(text).not.toContain('Did you mean');
@@ -65,6 +65,9 @@ describe('parseConfig', () => {
     ['train_batch_tokens', 1.5, 'train_batch_tokens is 1.5; it must be a whole number from 1 to 1073741824'],
     ['per_device_train_batch_size', 0, 'per_device_train_batch_size is 0; it must be a whole number from 1 to 65536'],
     ['gradient_accumulation_steps', -1, 'gradient_accumulation_steps is -1; it must be a whole number from 1 to 65536'],
+    ['bf16', 'yes', "bf16 is 'yes'; it must be true or false"],
+    ['fp16', 1, 'fp16 is 1; it must be true or false'],
+    ['bf16_weights', 'bf16', "bf16_weights is 'bf16'; it must be true or false"],
     ['freeze', 'a*', "freeze is 'a*'; it must be a list of texts"],
     ['optim', 'adam', "optim is 'adam'; it must be one of adamw, adamw_torch, adamw_torch_fused, sgd"],
     ['adam_beta1', 1, 'adam_beta1 is 1; it must be a number from 0, below 1'],

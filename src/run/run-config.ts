@@ -41,6 +41,12 @@ export interface RunConfig {
   /** Micro-batches per update. Default: chosen. */
   readonly gradient_accumulation_steps?: number;
 
+  /** Activations and their gradients in bfloat16. Default false. */
+  readonly bf16?: boolean;
+  /** Activations and their gradients in float16, with a dynamic loss scale. Default false. */
+  readonly fp16?: boolean;
+  /** Matrices and embeddings in bfloat16 alone, without float32 masters. Default false. */
+  readonly bf16_weights?: boolean;
   /** Name patterns (`*` matches anything) of parameters that are not trained. */
   readonly freeze?: readonly string[];
   /** `adamw` (also `adamw_torch`, `adamw_torch_fused`) or `sgd`. Default adamw. */

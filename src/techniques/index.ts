@@ -3,6 +3,7 @@
 import { accumulation } from './accumulation.ts';
 import { optimizer } from './optimizer.ts';
 import { packing } from './packing.ts';
+import { precision } from './precision.ts';
 import { planned, type PlannedTechnique } from './technique.ts';
 
-export const TECHNIQUES: readonly PlannedTechnique[] = [planned(packing), planned(accumulation), planned(optimizer)];
+export const TECHNIQUES: readonly PlannedTechnique[] = [planned(packing), planned(accumulation), planned(precision), planned(optimizer)];

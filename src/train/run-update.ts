@@ -13,6 +13,8 @@ export interface UpdateScalars {
   readonly learningRate: number;
   /** 1 in the first update. */
   readonly step: number;
+  /** Multiplies the loss where backward starts; for programs that ask for it. */
+  readonly lossScale?: number;
 }
 
 /** A program as it was run, with its inputs: enough to run it again. */
@@ -27,7 +29,11 @@ export type UpdateResult =
   /** Nothing is changed: the signal came first. */
   | { readonly kind: 'stopped' }
   /** Nothing is changed: loss or gradients are infinite or NaN. */
-  | { readonly kind: 'not-finite'; readonly loss: number; readonly gradientNorm: number; readonly submissions: readonly Submission[] };
+  | {
+    readonly kind: 'not-finite'; readonly loss: number; readonly gradientNorm: number; readonly submissions: readonly Submission[];
+    /** What may help here besides the usual. */
+    readonly hint?: string;
+  };
 
 export async function runUpdate(state: TrainingState, run: CompiledRun, update: UpdateBatch, scalars: UpdateScalars, signal: AbortSignal): Promise<UpdateResult> {
   const lossWeight = update.trainedTokens === 0 ? 0 : 1 / update.trainedTokens;
