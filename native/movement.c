@@ -1,5 +1,6 @@
-/* Ops that only move or fill: slice, concat, ones, select_token, cache_write */
+/* Ops that only move, convert or fill: slice, concat, cast, ones, select_token, cache_write */
 #include "rows.h"
+#include "vector.h"
 
 /* x [...,S] → y [...,W]: columns offset … offset + W - 1. attrs: offset, width */
 static void slice_rows(const ft_call *call, int64_t from, int64_t to) {
@@ -31,6 +32,31 @@ static void concat(const ft_call *call) {
   const int64_t width = ft_width(&call->out[0]);
   ft_for_rows(call, call->out[0].count / width, width * 8, concat_rows);
 }
+
+/* x (f32, bf16 or f16) → y of the other type, to nearest, ties to even. attrs: to (the type of y) */
+VF_INLINE void cast_as(const ft_call *call, int from_dtype, int to_dtype, int64_t from, int64_t to) {
+  for (int64_t i = from; i < to; i += VF_LANES) {
+    const int64_t n = ft_min(VF_LANES, to - i);
+    v_store_first_as(call->out[0].data, i, to_dtype, v_load_first_as(call->in[0].data, i, from_dtype, n), n);
+  }
+}
+
+static void cast_range(const ft_call *call, int64_t from, int64_t to) {
+  switch (call->in[0].dtype * 3 + call->out[0].dtype) {
+    case FT_F32 * 3 + FT_BF16: cast_as(call, FT_F32, FT_BF16, from, to); break;
+    case FT_F32 * 3 + FT_F16: cast_as(call, FT_F32, FT_F16, from, to); break;
+    case FT_BF16 * 3 + FT_F32: cast_as(call, FT_BF16, FT_F32, from, to); break;
+    case FT_BF16 * 3 + FT_F16: cast_as(call, FT_BF16, FT_F16, from, to); break;
+    case FT_F16 * 3 + FT_F32: cast_as(call, FT_F16, FT_F32, from, to); break;
+    case FT_F16 * 3 + FT_BF16: cast_as(call, FT_F16, FT_BF16, from, to); break;
+    default: {
+      const int64_t bytes = call->out[0].dtype == FT_F32 ? 4 : 2;
+      memcpy(call->out[0].data + from * bytes, call->in[0].data + from * bytes, (size_t)((to - from) * bytes));
+    }
+  }
+}
+
+static void cast(const ft_call *call) { ft_for_rows(call, call->out[0].count, 8, cast_range); }
 
 /* → y f32 [size], all 1 */
 static void ones(const ft_call *call) {
@@ -68,6 +94,7 @@ extern const ft_entry FT_NAME(movement_entries)[];
 const ft_entry FT_NAME(movement_entries)[] = {
     {"slice", slice, NULL},
     {"concat", concat, NULL},
+    {"cast", cast, NULL},
     {"ones", ones, NULL},
     {"select_token", select_token, NULL},
     {"cache_write", cache_write, NULL},

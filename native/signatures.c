@@ -36,6 +36,7 @@ const ft_signature ft_signatures[] = {
     {"concat", "f*", "f", ""},
     {"cross_entropy", "fif", "ff", ""},
     {"cross_entropy_backward", "fifff", "f", ""},
+    {"cast", "s", "s", "to"},
     {"ones", "", "f", "size"},
     {"sum_squares", "f", "f", ""},
     {"global_norm", "f*", "ff", "maxNorm scaled"},

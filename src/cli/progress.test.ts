@@ -53,6 +53,14 @@ describe('a step', () => {
       'step 1/50  epoch 0.20  loss 3.214  grad norm 1.500  lr 9.60e-4  5,000 tokens/s  MFU 61 %  memory 200.0 MiB  left 1:05');
   });
 
+  it('shows the loss scale where there is one, and that an update was skipped', () => {
+    expect(renderStep({ ...STEP, lossScale: 65536 }, 50)).toMatch(/grad norm 1\.500 .*left 1:05  loss scale 65536$/);
+    const skipped = { ...STEP, gradientNorm: null, lossScale: 65536, skipped: true } as const;
+    expect(renderStep(skipped, 50)).toMatch(/grad norm overflow .*loss scale 65536, update skipped$/);
+    expect(renderLiveStep(skipped, 4, { columns: 200, paint: PLAIN })).toContain('grad overflow  epoch 0.20  scale 65536 skipped  MFU');
+    expect(renderLiveStep(STEP, 4, { columns: 200, paint: PLAIN })).not.toContain('scale');
+  });
+
   it('has a bar on a terminal', () => {
     expect(renderLiveStep(STEP, 4, { columns: 160, paint: PLAIN })).toBe(
       '██████░░░░░░░░░░░░░░░░░░ 1/4  loss 3.214  left 1:05  5,000 tok/s  lr 9.60e-4  grad 1.500  epoch 0.20  MFU 61 %  200.0 MiB');

@@ -6,6 +6,7 @@ import { byteCount, type TensorType } from '../graph/shape.ts';
 import { adamwOp } from './adamw.ts';
 import { attentionCachedOp, cacheWriteOp, selectTokenOp } from './attention-cached.ts';
 import { attentionBackwardOp, attentionOp } from './attention.ts';
+import { castOp } from './cast.ts';
 import { crossEntropyBackwardOp, crossEntropyOp } from './cross-entropy.ts';
 import { embeddingBackwardOp, embeddingOp } from './embedding.ts';
 import { geluBackwardOp, geluOp } from './gelu.ts';
@@ -27,7 +28,7 @@ const ALL: readonly Op[] = [
   rotaryTableOp, rotaryOp,
   attentionOp, attentionBackwardOp, attentionCachedOp, cacheWriteOp, selectTokenOp,
   swigluOp, swigluBackwardOp, geluOp, geluBackwardOp,
-  addOp, scaleOp, sliceOp, concatOp, onesOp,
+  addOp, scaleOp, sliceOp, concatOp, onesOp, castOp,
   crossEntropyOp, crossEntropyBackwardOp,
   sumSquaresOp, globalNormOp, adamwOp, sgdOp,
 ];

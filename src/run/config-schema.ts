@@ -43,6 +43,9 @@ const shape = {
     .describe('true: of each layer only the input is kept, and backward computes the rest again; false: nothing is computed again. Default: chosen.').exactOptional(),
   optimizer_in_backward: flag().describe('Each parameter changes as soon as its gradient is complete. Default: chosen.').exactOptional(),
 
+  bf16: flag().describe('Activations and their gradients in bfloat16; weights, sums, logits and loss stay float32.').exactOptional(),
+  fp16: flag().describe('Activations and their gradients in float16, with a dynamic loss scale.').exactOptional(),
+  bf16_weights: flag().describe('Matrices and embeddings in bfloat16 alone, without float32 masters.').exactOptional(),
   freeze: z.array(text()).readonly().describe('Names of parameters that are not trained; * matches anything. May be given several times.').exactOptional(),
   optim: (z.enum(['adamw', 'adamw_torch', 'adamw_torch_fused', 'sgd']) as z.ZodType<string>)
     .describe('Optimizer. adamw_torch and adamw_torch_fused are other names for adamw.').exactOptional(),
@@ -144,7 +147,7 @@ const RENAMED: ReadonlyMap<string, ConfigKey> = new Map(Object.entries<ConfigKey
 
 /** Keys known from transformers and TRL, or planned here, that this version does not have, with what to do instead. */
 const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
-  bf16: '', fp16: '', tf32: '', gradient_checkpointing_kwargs: 'Use gradient_checkpointing.', report_to: '',
+  tf32: '', gradient_checkpointing_kwargs: 'Use gradient_checkpointing.', report_to: '',
   resume_from_checkpoint: 'To go on with a run: fulltune resume RUN, with --resume-from-checkpoint for an older checkpoint.',
   per_device_eval_batch_size: 'Evaluation uses the rows of a micro-batch.',
   metric_for_best_model: 'The best model is the one with the lowest evaluation loss.', greater_is_better: '', early_stopping_threshold: '',
@@ -153,7 +156,10 @@ const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
   logging_dir: 'events.jsonl in the run directory holds everything that is logged.', run_name: 'Use output_dir.',
   overwrite_output_dir: 'Delete the folder, or name another output_dir.', logging_first_step: '', do_train: '', do_eval: '', do_predict: '',
   push_to_hub: '', hub_model_id: '', hub_token: '', hub_strategy: '', deepspeed: '', fsdp: '', fsdp_config: '', accelerator_config: '', local_rank: '',
-  torch_compile: '', torch_dtype: 'Weights are f32 in memory; save_dtype is the type on disk.', dtype: 'Weights are f32 in memory; save_dtype is the type on disk.',
+  torch_compile: '', torch_dtype: 'Weights are f32 in memory unless bf16_weights is set; save_dtype is the type on disk.',
+  dtype: 'Weights are f32 in memory unless bf16_weights is set; save_dtype is the type on disk.',
+  bf16_full_eval: 'Evaluation has the precision of the training.', fp16_full_eval: 'Evaluation has the precision of the training.', fp16_opt_level: '',
+  half_precision_backend: '',
   use_cpu: 'Use device.', no_cuda: 'Use device.', attn_implementation: '', trust_remote_code: '', use_liger_kernel: '', use_peft: '', lora_r: '', lora_alpha: '',
   load_in_4bit: '', load_in_8bit: '', neftune_noise_alpha: '', label_smoothing_factor: '', group_by_length: '', length_column_name: '',
   dataloader_num_workers: '', dataloader_drop_last: '', remove_unused_columns: '', lr_scheduler_kwargs: '', optim_args: '', adafactor: '', data_seed: 'Use seed.',

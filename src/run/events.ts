@@ -54,8 +54,8 @@ export interface StepEvent {
   readonly epoch: number;
   /** Mean loss per trained token of the update, nats. */
   readonly loss: number;
-  /** Before clipping. */
-  readonly gradientNorm: number;
+  /** Before clipping; null when the gradients overflowed under the loss scale. */
+  readonly gradientNorm: number | null;
   readonly learningRate: number;
   /** Trained and untrained tokens of the update, without filling. */
   readonly tokens: number;
@@ -66,6 +66,10 @@ export interface StepEvent {
   readonly mfu: number;
   readonly residentBytes: number;
   readonly etaSeconds: number;
+  /** That the loss was multiplied by in this step; absent without loss scaling. */
+  readonly lossScale?: number;
+  /** The gradients overflowed: weights and optimizer state are as before, the loss scale is halved. */
+  readonly skipped?: true;
 }
 
 export interface EvalEvent {

@@ -52,6 +52,7 @@ describe('resolveSettings', () => {
     [{ warmup_steps: 50, max_steps: 20 }, 'warmup_steps 50 is more than max_steps 20'],
     [{ eval_dataset: 'e.jsonl', eval_fraction: 0.1 }, "eval_dataset 'e.jsonl' and eval_fraction 0.1"],
     [{ eval_steps: 5 }, 'eval_steps is 5, but there is nothing to evaluate on'],
+    [{ bf16: true, fp16: true }, 'bf16 and fp16 are both set'],
     [{ sgd_momentum: 0.5 }, 'sgd_momentum is 0.5, but the optimizer is adamw'],
     [{ optim: 'sgd', adam_beta1: 0.8 }, 'adam_beta1 is 0.8, but the optimizer is sgd'],
     [{ optim: 'sgd', adam_beta2: 0.8 }, 'adam_beta2 is 0.8, but the optimizer is sgd'],

@@ -125,6 +125,9 @@ function refuseContradictions(config: RunConfig, optim: 'adamw' | 'sgd'): void {
   if (config.eval_steps !== undefined && evalData === undefined && fraction === 0) {
     throw contradiction(`eval_steps is ${config.eval_steps}, but there is nothing to evaluate on`, ['eval_steps'], 'Set eval_dataset or eval_fraction.');
   }
+  if (config.bf16 === true && config.fp16 === true) {
+    throw contradiction('bf16 and fp16 are both set: activations have one type', ['bf16', 'fp16'], 'Keep one of them; bf16 needs no loss scale.');
+  }
   const evaluates = evalData !== undefined || fraction > 0;
   for (const key of ['load_best_model_at_end', 'early_stopping_patience'] as const) {
     if (!evaluates && config[key] !== undefined && config[key] !== false) {

@@ -54,6 +54,12 @@ export interface RunConfig {
   /** Each parameter changes as soon as its gradient is complete. Default: chosen. */
   readonly optimizer_in_backward?: boolean;
 
+  /** Activations and their gradients in bfloat16. Default false. */
+  readonly bf16?: boolean;
+  /** Activations and their gradients in float16, with a dynamic loss scale. Default false. */
+  readonly fp16?: boolean;
+  /** Matrices and embeddings in bfloat16 alone, without float32 masters. Default false. */
+  readonly bf16_weights?: boolean;
   /** Name patterns (`*` matches anything) of parameters that are not trained. */
   readonly freeze?: readonly string[];
   /** `adamw` (also `adamw_torch`, `adamw_torch_fused`) or `sgd`. Default adamw. */

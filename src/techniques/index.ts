@@ -4,7 +4,10 @@ import { accumulation } from './accumulation.ts';
 import { optimizer } from './optimizer.ts';
 import { packing } from './packing.ts';
 import { recompute } from './recompute.ts';
+import { precision } from './precision.ts';
 import { planned, type PlannedTechnique } from './technique.ts';
 import { updateTime } from './update-time.ts';
 
-export const TECHNIQUES: readonly PlannedTechnique[] = [planned(packing), planned(accumulation), planned(optimizer), planned(recompute), planned(updateTime)];
+export const TECHNIQUES: readonly PlannedTechnique[] = [
+  planned(packing), planned(accumulation), planned(precision), planned(optimizer), planned(recompute), planned(updateTime),
+];

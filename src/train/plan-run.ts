@@ -108,7 +108,7 @@ async function rehearse({ device, planned }: PreparedRun, batches: BatchSource):
   const { compiled } = planned;
   const state = await TrainingState.create(createNullDevice(device), compiled.memory, compiled.constants);
   try {
-    await runUpdate(state, compiled, batches.next(), { learningRate: 0, step: 1 }, new AbortController().signal);
+    await runUpdate(state, compiled, batches.next(), { learningRate: 0, step: 1, lossScale: 1 }, new AbortController().signal);
   } finally {
     state.free();
   }

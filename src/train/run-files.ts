@@ -19,10 +19,11 @@ import type { SaveDType } from '../run/run-config.ts';
 import type { StorageClass } from '../run/storage-class.ts';
 import { NO_EVALUATION, type BestState } from './best-model.ts';
 import type { ScheduleState } from './learning-rate.ts';
+import type { LossScaleState } from './loss-scale.ts';
 import type { FileParameter } from './model-directory.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { TrainingState } from './training-state.ts';
-import { floatDType, readOptimizerState, readWeights, writeOptimizerState, writeWeights, type FloatDType } from './weights.ts';
+import { floatDType, isFloatDType, readOptimizerState, readWeights, writeOptimizerState, writeWeights, type FloatDType } from './weights.ts';
 
 type LogEntry = Readonly<Record<string, number>>;
 
@@ -36,6 +37,7 @@ interface TrainerState {
   readonly evaluations_without_improvement: number;
   readonly schedule: ScheduleState;
   readonly cursor: Cursor;
+  readonly loss_scale?: LossScaleState;
   readonly log_history: readonly LogEntry[];
 }
 
@@ -44,6 +46,7 @@ export interface StartingPoint {
   readonly cursor: Cursor | undefined;
   readonly schedule: ScheduleState | undefined;
   readonly evaluations: BestState;
+  readonly lossScale: LossScaleState | undefined;
 }
 
 /** What a checkpoint holds besides weights and optimizer state. */
@@ -52,6 +55,7 @@ export interface RunPosition {
   readonly cursor: Cursor;
   readonly schedule: ScheduleState;
   readonly evaluations: BestState;
+  readonly lossScale: LossScaleState | undefined;
 }
 
 const DTYPE_NAMES: Readonly<Record<FloatDType, Exclude<SaveDType, 'source'>>> = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' };
@@ -83,7 +87,7 @@ export class RunFiles {
     const { model } = this.prepared;
     if (this.checkpoint === undefined) {
       await readWeights(state, model.path, model.parameters);
-      return { step: 0, cursor: undefined, schedule: undefined, evaluations: NO_EVALUATION };
+      return { step: 0, cursor: undefined, schedule: undefined, evaluations: NO_EVALUATION, lossScale: undefined };
     }
     const saved = readTrainerState(this.checkpoint);
     await readWeights(state, this.checkpoint, model.parameters);
@@ -95,13 +99,14 @@ export class RunFiles {
     return {
       step: saved.global_step, cursor: saved.cursor, schedule: saved.schedule,
       evaluations: { best: loss === null || step === null ? undefined : { step, loss }, without },
+      lossScale: saved.loss_scale,
     };
   }
 
   /** Notes a step for `log_history`. */
   record({ step, epoch, loss, gradientNorm, learningRate }: StepEvent): void {
     this.epoch = epoch;
-    this.log.push({ step, epoch, loss, grad_norm: gradientNorm, learning_rate: learningRate });
+    this.log.push({ step, epoch, loss, ...(gradientNorm === null ? {} : { grad_norm: gradientNorm }), learning_rate: learningRate });
   }
 
   /** Takes the weights of an earlier checkpoint of this run, for the finished model. */
@@ -110,18 +115,19 @@ export class RunFiles {
     await readWeights(state, path, this.prepared.model.parameters);
   }
 
-  async saveCheckpoint(state: TrainingState, { step, cursor, schedule, evaluations }: RunPosition): Promise<CheckpointEvent> {
+  async saveCheckpoint(state: TrainingState, { step, cursor, schedule, evaluations, lossScale }: RunPosition): Promise<CheckpointEvent> {
     const started = performance.now();
     const { settings, model } = this.prepared;
     const { best, without } = evaluations;
     const trainerState: TrainerState = {
       version: 1, global_step: step, epoch: this.epoch, best_metric: best?.loss ?? null, best_global_step: best?.step ?? null,
-      evaluations_without_improvement: without, schedule, cursor, log_history: this.log,
+      evaluations_without_improvement: without, schedule, cursor,
+      ...(lossScale === undefined ? {} : { loss_scale: lossScale }), log_history: this.log,
     };
     const { path, bytes } = await writeCheckpoint(this.directory, step, async (folder) => {
       await copyModelFiles(model.path, folder);
-      this.writeModelJson(folder, () => 'f32');
-      const weights = await writeWeights(state, folder, model.parameters, () => 'f32');
+      this.writeModelJson(folder, ({ name }) => heldDType(state, name));
+      const weights = await writeWeights(state, folder, model.parameters, ({ name }) => heldDType(state, name));
       const optimizer = await writeOptimizerState(state, join(folder, 'optimizer.safetensors'));
       writeJson(join(folder, 'trainer_state.json'), trainerState);
       return Object.fromEntries([...weights, optimizer].map((file) => [basename(file.path), file.sha256]));
@@ -174,6 +180,13 @@ export function checkRunDisk(folder: string, prepared: PreparedRun): void {
   // One more than is kept, for the oldest goes only after the newest is complete; and the best one.
   const count = settings.save_total_limit + (settings.load_best_model_at_end ? 2 : 1);
   checkDiskSpace(folder, count * checkpoint + finished, `${count} checkpoints of ${formatBytes(checkpoint)} and the finished model of ${formatBytes(finished)}`);
+}
+
+/** A checkpoint keeps each parameter in the type that it has in memory: nothing is lost. */
+function heldDType(state: TrainingState, name: string): FloatDType {
+  const { dtype } = state.block(name).value;
+  if (!isFloatDType(dtype)) throw new RangeError(`parameter '${name}' is held as ${dtype}`);
+  return dtype;
 }
 
 function savedDType(parameter: FileParameter, { settings }: PreparedRun): FloatDType {

@@ -13,6 +13,8 @@ export interface UpdateScalars {
   readonly learningRate: number;
   /** 1 in the first update. */
   readonly step: number;
+  /** Multiplies the loss where backward starts; for programs that ask for it. */
+  readonly lossScale?: number;
 }
 
 /** A program as it was run, with its inputs: enough to run it again. */
@@ -30,7 +32,11 @@ export type UpdateResult =
    * Loss or gradients are infinite or NaN. Nothing is changed, unless `applied`: an optimizer in backward without clipping knows the norm only
    * when the parameters have changed.
    */
-  | { readonly kind: 'not-finite'; readonly loss: number; readonly gradientNorm: number; readonly applied: boolean; readonly submissions: readonly Submission[] };
+  | {
+    readonly kind: 'not-finite'; readonly loss: number; readonly gradientNorm: number; readonly applied: boolean; readonly submissions: readonly Submission[];
+    /** What may help here besides the usual. */
+    readonly hint?: string;
+  };
 
 export async function runUpdate(state: TrainingState, run: CompiledRun, update: UpdateBatch, scalars: UpdateScalars, signal: AbortSignal): Promise<UpdateResult> {
   const lossWeight = update.trainedTokens === 0 ? 0 : 1 / update.trainedTokens;

@@ -4,12 +4,14 @@
  */
 
 import { FulltuneError } from '../base/errors.ts';
+import { scalesLoss } from '../compile/update.ts';
 import { BatchSource, evaluationBatches } from '../data/batches.ts';
 import type { RunEvent, StepEvent } from '../run/events.ts';
 import { afterEvaluation, shouldStopEarly } from './best-model.ts';
 import { evaluateBatches } from './evaluate.ts';
 import { findNonFinite } from './find-non-finite.ts';
 import { continueSchedule, learningRateAt, newSchedule, schedulePosition } from './learning-rate.ts';
+import { lossScaling } from './loss-scale.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { RunFiles } from './run-files.ts';
 import { runUpdate, type UpdateResult } from './run-update.ts';
@@ -62,6 +64,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
     };
     const flopsPerToken = trainingFlopsPerToken(compiled, plan);
     const throughput = new Throughput();
+    const scaling = lossScaling({ scales: scalesLoss(plan), state: start.lossScale });
     let step = start.step;
     let evaluations = start.evaluations;
     let lastLoss: number | null = null;
@@ -73,7 +76,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
     }));
     const peakFlops = await device.measurePeak();
     const save = async (): Promise<string> => {
-      const event = await files.saveCheckpoint(state, { step, cursor: batches.cursor(), schedule, evaluations });
+      const event = await files.saveCheckpoint(state, { step, cursor: batches.cursor(), schedule, evaluations, lossScale: scaling.state });
       control.emit(event);
       return event.path;
     };
@@ -83,7 +86,8 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
       const update = batches.next();
       const stepStarted = performance.now();
       const learningRate = learningRateAt(schedulePosition(schedule, step), curve);
-      const result = await runUpdate(state, compiled, update, { learningRate, step: step + 1 }, control.signal);
+      const scalars = { learningRate, ...scaling.scalars(step + 1) };
+      const result = scaling.judge(await runUpdate(state, compiled, update, scalars, control.signal));
       if (result.kind === 'not-finite') throw await notFinite(state, step + 1, result, files);
       if (result.kind === 'stopped') {
         batches.seek(before);
@@ -100,9 +104,11 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
         mfu: (flopsPerToken * update.tokens) / (stepMs / 1000) / peakFlops,
         residentBytes: process.memoryUsage.rss(),
         etaSeconds: (throughput.record(stepMs) * (totalSteps - step)) / 1000,
+        ...(scalars.lossScale === undefined ? {} : { lossScale: scalars.lossScale }),
+        ...(result.kind === 'skipped' ? { skipped: true } : {}),
       };
       files.record(event);
-      if (step % settings.logging_steps === 0 || step === totalSteps) control.emit(event);
+      if (step % settings.logging_steps === 0 || step === totalSteps || event.skipped) control.emit(event);
 
       const position = { step, totalSteps, endsEpoch: update.endsEpoch, updatesInEpoch: updatesInEpoch(before.epoch) };
       let isBest = false;
@@ -171,6 +177,6 @@ async function notFinite(state: TrainingState, step: number, result: UpdateResul
     : await findNonFinite(state, result.submissions);
   const kept = files.savedStep === undefined ? 'No checkpoint was written yet.' : `The checkpoint of step ${files.savedStep} is intact.`;
   return new FulltuneError('E_NUMERICS', `step ${step}: the loss is ${result.loss}, the gradient norm ${result.gradientNorm}; ${source}`, {
-    where: files.directory, remedy: `Lower --learning-rate, add --warmup-steps, or look at the data of this step. ${kept}`,
+    where: files.directory, remedy: `${result.hint === undefined ? '' : `${result.hint} `}Lower --learning-rate, add --warmup-steps, or look at the data of this step. ${kept}`,
   });
 }

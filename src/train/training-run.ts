@@ -42,7 +42,7 @@ export interface ResumeOptions {
 /** What decides which numbers are computed: it cannot change in the middle of a run. */
 const FIXED_KEYS = [
   'model', 'dataset', 'eval_fraction', 'output_dir', 'max_length', 'overlong', 'packing', 'shuffle', 'train_on_inputs', 'chat_template', 'train_batch_size',
-  'train_batch_tokens', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'freeze', 'optim', 'seed',
+  'train_batch_tokens', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'freeze', 'optim', 'seed', 'bf16', 'fp16', 'bf16_weights',
 ] as const satisfies readonly (keyof RunConfig)[];
 
 export class TrainingRun implements AsyncIterable<RunEvent>, AsyncDisposable {

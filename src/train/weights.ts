@@ -14,6 +14,10 @@ const TO_FILE = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const satisfies Read
 
 export type FloatDType = keyof typeof TO_FILE;
 
+export function isFloatDType(dtype: DType): dtype is FloatDType {
+  return dtype in TO_FILE;
+}
+
 export function floatDType(dtype: SafetensorsDType): FloatDType {
   const found = FROM_FILE[dtype];
   if (found === 'f32' || found === 'bf16' || found === 'f16') return found;

@@ -144,7 +144,7 @@ describe('flags', () => {
   it.each([
     ['train --max-lenght 3', 'E_CONFIG: unknown option --max-lenght (fulltune train)\n  Did you mean --max-length?'],
     ['train --maxlength 3', 'Did you mean --max-length?'],
-    ['train --bf16', 'E_CONFIG: this version of fulltune does not have --bf16'],
+    ['train --tf32', 'E_CONFIG: this version of fulltune does not have --tf32'],
     ['train --max_seq_length 3', '--max-seq-length is called --max-length here'],
     ['train --resume-from-checkpoint x', 'does not have --resume-from-checkpoint (flags)\n  To go on with a run: fulltune resume RUN'],
     ['train --threads many', "E_CONFIG: --threads is 'many'; it must be a whole number from 1 to 1024 (flags)"],
