@@ -12,7 +12,7 @@ import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { checkLength, longestRow } from '../models/model-config.ts';
-import { compilePlan, type ChoosePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
+import { compilePlan, withoutGraphs, type ChoosePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
 import type { Choice, ProgressEvent } from '../run/events.ts';
 import { parseConfig } from '../run/config-schema.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
@@ -75,7 +75,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     device,
     memoryBytes: Math.floor(freeBytes * MEMORY_SHARE),
   };
-  const planned = typeof options.plan === 'function' ? options.plan(request) : compilePlan(request, options.plan);
+  const planned = withoutGraphs(typeof options.plan === 'function' ? options.plan(request) : compilePlan(request, options.plan));
   return {
     settings, model, data, device, planned, freeBytes,
     choices: choicesOf(config, request, data, planned),

@@ -20,6 +20,7 @@ import type { TrainingPlan } from '../run/training-plan.ts';
 import { EventStream } from './event-stream.ts';
 import { prepareRun, requireFit, type PreparedRun } from './prepare-run.ts';
 import { checkRunDisk, RunFiles } from './run-files.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { trainRun, type RunControl, type RunResult } from './trainer.ts';
 
 export interface TrainOptions {
@@ -150,6 +151,7 @@ async function startingCheckpoint(runDirectory: string, name: string | undefined
 }
 
 async function runAndLog(prepared: PreparedRun, files: RunFiles, control: RunControl): Promise<RunResult> {
+  const letHeapGrow = await keepHeapSmall();
   try {
     return await trainRun(prepared, files, {
       ...control,
@@ -159,6 +161,7 @@ async function runAndLog(prepared: PreparedRun, files: RunFiles, control: RunCon
       },
     });
   } finally {
+    letHeapGrow();
     prepared.data.train.close();
     prepared.data.evaluation?.close();
   }
