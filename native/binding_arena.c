@@ -11,6 +11,7 @@
 static void allocate_work(ft_job *job) {
   object *arena = job->subject;
   struct ft_pool *pool = arena->owner->pool;
+  ft_memory_trim();
   int error = ft_memory_reserve(&arena->memory, (int64_t)job->number, job->flag);
   if (error == 0 && ft_pool_begin(pool, &job->state)) {
     error = ft_memory_prefault(&arena->memory, pool);

@@ -3,6 +3,9 @@
 #include "memory.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -71,6 +74,12 @@ int ft_memory_prefault(const ft_memory *memory, struct ft_pool *pool) {
   prefault_job job = {.start = (char *)start, .bytes = (int64_t)(end - start)};
   ft_parallel(pool, (job.bytes + PREFAULT_BLOCK - 1) / PREFAULT_BLOCK, prefault_block, &job);
   return atomic_load(&job.error);
+}
+
+void ft_memory_trim(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 void ft_memory_release(ft_memory *memory) {

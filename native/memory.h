@@ -16,6 +16,8 @@ typedef struct {
 int ft_memory_reserve(ft_memory *memory, int64_t bytes, bool guard);
 /* Makes every page present, in parallel on `pool`. Returns 0 or errno. */
 int ft_memory_prefault(const ft_memory *memory, struct ft_pool *pool);
+/* Gives free pages of the C heap back to the system, where the library can: what planning took and no longer needs. */
+void ft_memory_trim(void);
 void ft_memory_release(ft_memory *memory);
 
 #endif

@@ -5,7 +5,7 @@ export { formatBytes, parseBytes } from './base/bytes.ts';
 export { formatTable } from './base/table.ts';
 export type { RunConfig, Settings } from './run/run-config.ts';
 export type { TrainingPlan } from './run/training-plan.ts';
-export type { CheckpointEvent, Choice, EndEvent, EvalEvent, MemorySummary, RunEvent, StartEvent, StepEvent, WarningEvent } from './run/events.ts';
+export type { CheckpointEvent, Choice, EndEvent, EndReason, EvalEvent, HealthEvent, MemorySummary, RunEvent, StartEvent, StepEvent, WarningEvent } from './run/events.ts';
 export type { StorageClass } from './run/storage-class.ts';
 export type { MemoryGroup, MemoryReport } from './memory/report.ts';
 export type { DataStatistics } from './data/prepare.ts';

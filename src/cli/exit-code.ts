@@ -1,10 +1,12 @@
-/** What a failure prints and which code the process ends with: 2 for the user's mistakes, 1 for bugs. */
+/** What a failure prints and which code the process ends with: 2 for the user's mistakes, 1 for bugs; 75 for a run that made room. */
 
 import { FulltuneError } from '../base/errors.ts';
 import type { Terminal } from './terminal.ts';
 
 export const USER_MISTAKE = 2;
 export const BUG = 1;
+/** Others took the memory and a checkpoint is written: try again later, or with less (EX_TEMPFAIL of sysexits.h). */
+export const OUT_OF_MEMORY = 75;
 
 /** Prints `error` on standard error and gives the exit code. */
 export function reportError(error: unknown, terminal: Pick<Terminal, 'writeError'>): number {

@@ -2,8 +2,9 @@
 
 import type { RunResult } from '../index.ts';
 import type { RunEvent } from '../run/events.ts';
+import { OUT_OF_MEMORY } from './exit-code.ts';
 import { INTERRUPTED, isInterruption, withInterrupt } from './interrupt.ts';
-import { quoted } from './progress.ts';
+import { quoted, resumeCommand } from './progress.ts';
 import { jsonView, textView } from './run-view.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -18,7 +19,9 @@ export interface FollowOptions {
   readonly dataset?: string | undefined;
 }
 
-/** The exit code: 0 finished, 130 interrupted. Rejects with what the run rejects with. */
+const EXIT_CODES: Readonly<Record<RunResult['reason'], number>> = { finished: 0, interrupted: INTERRUPTED, 'memory-pressure': OUT_OF_MEMORY };
+
+/** The exit code: 0 finished, 130 interrupted, 75 stopped because others took the memory. Rejects with what the run rejects with. */
 export function followRun(start: (signal: AbortSignal) => FollowedRun, terminal: Terminal, { json, dataset }: FollowOptions): Promise<number> {
   const view = json ? jsonView(terminal) : textView(terminal, { dataset });
   let directory: string | undefined;
@@ -31,9 +34,9 @@ export function followRun(start: (signal: AbortSignal) => FollowedRun, terminal:
         if (event.kind === 'start') directory = event.runDirectory;
         view.show(event);
       }
-      const { reason, runDirectory } = await run.result;
-      if (reason === 'interrupted' && json) view.note(`fulltune resume ${quoted(runDirectory)}`);
-      return reason === 'interrupted' ? INTERRUPTED : 0;
+      const { reason, runDirectory, suggestedMemoryBytes } = await run.result;
+      if (reason !== 'finished' && json) view.note(resumeCommand(runDirectory, suggestedMemoryBytes));
+      return EXIT_CODES[reason];
     } catch (error) {
       if (!isInterruption(error, signal)) throw error;
       view.note('interrupted before the first step');

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { visibleWidth } from '../base/table.ts';
 import { PLAIN } from './colour.ts';
+import type { EndEvent } from '../run/events.ts';
 import { quoted, renderCheckpoint, renderEnd, renderEval, renderLiveStep, renderStart, renderStep } from './progress.ts';
 import { END, START, STEP } from './testing/sample-events.ts';
 import { SIGNS } from './testing/recorder.ts';
@@ -86,7 +87,8 @@ describe('evaluation, checkpoint, end', () => {
   it('put planned and measured memory side by side and say what to type', () => {
     expect(renderEnd(END, PLAIN, { runDirectory: 'runs/a b', dataset: 'd.jsonl' })).toBe(`
 finished  after step 2, 1:02:05
-memory    planned at most 244.0 MiB, measured peak 231.0 MiB
+memory    planned at most 244.0 MiB, measured peak 231.0 MiB (−5.3 %)
+step      planned 812 ms, measured 790 ms (−2.7 %)
 model     runs/a b/model
 
 next
@@ -95,6 +97,18 @@ next
 `);
     expect(renderEnd({ ...END, reason: 'interrupted', modelPath: null, modelStep: null, step: 1 }, PLAIN, { runDirectory: 'runs/x', dataset: undefined })).toContain(
       'next\n  fulltune resume runs/x\n');
+  });
+
+  it('leave out times that nobody foresaw or measured', () => {
+    const end = (changes: Partial<EndEvent>): string => renderEnd({ ...END, ...changes }, PLAIN, { runDirectory: 'runs/x', dataset: undefined });
+    expect(end({ predictedStepMs: null, measuredStepMs: 2500 })).toContain('step      measured 2.5 s\n');
+    expect(end({ measuredStepMs: null })).not.toContain('step  ');
+  });
+
+  it('after memory pressure say how much to go on with', () => {
+    const text = renderEnd({ ...END, reason: 'memory-pressure', modelPath: null, modelStep: null, suggestedMemoryBytes: 3520 * 1024 ** 2 }, PLAIN, { runDirectory: 'runs/x', dataset: undefined });
+    expect(text).toContain('stopped for want of memory  after step 2');
+    expect(text).toContain('next\n  fulltune resume runs/x --memory 3520MiB\n');
   });
 
   it('quote what a shell would split', () => {

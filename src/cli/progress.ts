@@ -1,6 +1,6 @@
 /** What a run's events look like: pure functions from an event to text. `run-view.ts` decides where it goes. */
 
-import { formatBytes } from '../base/bytes.ts';
+import { formatBytes, MIB } from '../base/bytes.ts';
 import { formatTable, visibleWidth } from '../base/table.ts';
 import { STORAGE_CLASSES } from '../run/storage-class.ts';
 import type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent } from '../run/events.ts';
@@ -102,26 +102,50 @@ export function renderCheckpoint(event: CheckpointEvent): string {
   return `checkpoint ${event.path}  ${formatBytes(event.bytes)}  ${formatDuration(event.saveMs / 1000)}`;
 }
 
+const END_WORDS: Readonly<Record<EndEvent['reason'], string>> = { finished: 'finished', interrupted: 'interrupted', 'memory-pressure': 'stopped for want of memory' };
+
 export interface EndOptions {
   readonly runDirectory: string;
   /** Data to show in the command that evaluates. */
   readonly dataset: string | undefined;
 }
 
-/** Planned and measured memory side by side, where the model is, and what to type next. */
+/** Planned and measured memory and time side by side, where the model is, and what to type next. */
 export function renderEnd(event: EndEvent, paint: Paint, { runDirectory, dataset }: EndOptions): string {
   const facts = [
-    [event.reason === 'finished' ? 'finished' : 'interrupted', `after step ${event.step}, ${formatDuration(event.seconds)}`],
-    ['memory', `planned at most ${formatBytes(event.plannedBytes)}, measured peak ${formatBytes(event.peakResidentBytes)}`],
+    [END_WORDS[event.reason], `after step ${event.step}, ${formatDuration(event.seconds)}`],
+    ['memory', `planned at most ${formatBytes(event.plannedBytes)}, measured peak ${formatBytes(event.peakResidentBytes)} (${difference(event.peakResidentBytes, event.plannedBytes)})`],
+    ...stepFacts(event),
     ...(event.modelPath === null ? [] : [['model', event.modelPath + (event.modelStep === event.step ? '' : `  (weights of step ${event.modelStep}, the lowest evaluation loss)`)]]),
   ];
   const next = event.modelPath === null
-    ? [`fulltune resume ${quoted(runDirectory)}`]
+    ? [resumeCommand(runDirectory, event.suggestedMemoryBytes)]
     : [
       `fulltune generate --model ${quoted(event.modelPath)} --prompt "…"`,
       `fulltune eval --model ${quoted(event.modelPath)} --dataset ${dataset === undefined ? 'FILE' : quoted(dataset)}`,
     ];
   return `\n${joinParts([formatTable(facts), [paint.apply('bold', 'next'), ...next.map((line) => `  ${line}`)].join('\n')])}`;
+}
+
+function stepFacts({ predictedStepMs: planned, measuredStepMs: measured }: EndEvent): readonly (readonly string[])[] {
+  if (measured === null) return [];
+  const text = `measured ${formatStep(measured)}`;
+  return [['step', planned === null ? text : `planned ${formatStep(planned)}, ${text} (${difference(measured, planned)})`]];
+}
+
+function formatStep(milliseconds: number): string {
+  return milliseconds < 1000 ? `${milliseconds.toPrecision(3)} ms` : formatDuration(milliseconds / 1000);
+}
+
+/** `+3.2 %` or `−5.3 %` of what was planned. */
+function difference(measured: number, planned: number): string {
+  const percent = (measured / planned - 1) * 100;
+  return `${percent < 0 ? '−' : '+'}${Math.abs(percent).toFixed(1)} %`;
+}
+
+/** Goes on with a run; after memory pressure in what there is now. */
+export function resumeCommand(runDirectory: string, suggestedMemoryBytes: number | null): string {
+  return `fulltune resume ${quoted(runDirectory)}${suggestedMemoryBytes === null ? '' : ` --memory ${suggestedMemoryBytes / MIB}MiB`}`;
 }
 
 /** A word as a POSIX shell takes it. */

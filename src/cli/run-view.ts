@@ -79,6 +79,8 @@ export function textView(terminal: Terminal, { dataset }: { readonly dataset: st
         return line(renderEval(event));
       case 'checkpoint':
         return checkpoint(event);
+      case 'health':
+        return; // what is bad about it comes as a warning
       case 'warning':
         return line(`${terminal.paint.apply('yellow', 'warning')}  ${event.message}`);
       case 'end':

@@ -51,6 +51,12 @@ export interface PlannedRun {
   frontier(): readonly FrontierPoint[];
 }
 
+/** The same run without the graphs that it was compiled from and was chosen among: all that is needed to run it, in a third of the JavaScript heap. */
+export function withoutGraphs(planned: PlannedRun): PlannedRun {
+  const { compiled } = planned;
+  return { ...planned, compiled: { ...compiled, memory: { ...compiled.memory, programs: [] } }, remedies: () => [], frontier: () => [] };
+}
+
 /** A change of settings, and the least that a run needs with it. */
 export interface Remedy {
   /** As flags: `--allow all`. */

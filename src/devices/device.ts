@@ -41,8 +41,11 @@ export interface Arena {
   write(offset: number, bytes: Uint8Array): void;
   /** Writes elements of another float type, converting on the way (nearest, ties to even). */
   writeConverted(offset: number, to: DType, bytes: Uint8Array, from: DType): void;
-  /** Reads `count` elements stored as `from` at `offset`, converted to `to`. */
-  readConverted(offset: number, from: DType, count: number, to: DType): Uint8Array;
+  /**
+   * Reads `count` elements stored as `from` at `offset`, converted to `to`. Where `into` is given and holds so many, the answer may be a view
+   * of it, so that what is read in a loop makes no garbage outside the JavaScript heap.
+   */
+  readConverted(offset: number, from: DType, count: number, to: DType, into?: Uint8Array): Uint8Array;
   fill(offset: number, length: number, byte: number): void;
   load(program: Program): LoadedProgram;
   /** Gives the memory back. Nothing of this arena may be used afterwards. */

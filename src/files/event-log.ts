@@ -11,7 +11,7 @@ import { fileError, systemCode } from './fs-errors.ts';
 
 export const EVENTS_FILE = 'events.jsonl';
 
-const KINDS = { progress: true, start: true, step: true, eval: true, checkpoint: true, warning: true, end: true } satisfies Record<RunEvent['kind'], true>;
+const KINDS = { progress: true, start: true, step: true, eval: true, checkpoint: true, health: true, warning: true, end: true } satisfies Record<RunEvent['kind'], true>;
 
 /** Adds a line; what tells of something on disk (checkpoint, end) is synced. Throws E_DISK, E_FILE. */
 export function appendEvent(directory: string, event: RunEvent): void {
@@ -67,6 +67,7 @@ function stepOf(event: RunEvent): number {
     case 'step':
     case 'eval':
     case 'checkpoint':
+    case 'health':
     case 'end':
       return event.step;
     case 'start':

@@ -13,7 +13,7 @@ import { parseStrictJson } from './strict-json.ts';
 const readAsync = promisify(read);
 
 /** A multiple of every element size, so chunks begin and end between elements. */
-const STAGING_BYTES = 4 * MIB;
+const STAGING_BYTES = MIB;
 
 export const SINGLE_FILE = 'model.safetensors';
 export const INDEX_FILE = 'model.safetensors.index.json';
@@ -122,7 +122,7 @@ export class WeightFiles {
     }
   }
 
-  /** Hands the tensor's bytes over in order, in chunks of at most 4 MiB. The event loop runs between chunks. Throws E_FILE. */
+  /** Hands the tensor's bytes over in order, in chunks of at most 1 MiB. The event loop runs between chunks. Throws E_FILE. */
   async readTensor(name: string, onChunk: OnChunk): Promise<void> {
     const place = this.places.get(name);
     if (place === undefined) {

@@ -1,15 +1,21 @@
 /** Who holds the memory, by storage class and by layer, at the peak of the run: numbers for people, made from the plan alone. */
 
-import { alignUp, MIB } from '../base/bytes.ts';
+import { alignUp, KIB, MIB } from '../base/bytes.ts';
 import { byteCount } from '../graph/shape.ts';
 import { STORAGE_CLASSES, type StorageClass } from '../run/storage-class.ts';
 import type { MemoryPlan, ProgramMemory } from './memory-plan.ts';
 
 /**
- * What the process needs besides the arena: the runtime, its heap, the kernels' threads, staging buffers. A bound measured on Linux
- * with Node 20 to 24, not a formula; docs/experiments.md has the figures.
+ * Bytes that the process needs besides the arena: the runtime, its heap, the kernels' threads, staging buffers; and, per instruction, its form in
+ * JavaScript and in C. Bounds measured on Linux with Node 20 to 24, no formula of what is in them; docs/experiments.md has the figures.
  */
-export const PROCESS_BYTES = 136 * MIB;
+const PROCESS_BYTES = 104 * MIB;
+const INSTRUCTION_BYTES = 1.5 * KIB;
+
+/** The bound for programs of so many instructions in all. */
+export function processBytesFor(instructions: number): number {
+  return alignUp(PROCESS_BYTES + instructions * INSTRUCTION_BYTES, MIB);
+}
 
 export interface MemoryGroup {
   /** `layers.0 … layers.29`, `embedding`, … */
@@ -43,12 +49,14 @@ export function memoryReport(plan: MemoryPlan): MemoryReport {
   const peakProgram = plan.programs.reduce((most, program) => (program.peakLiveBytes > most.peakLiveBytes ? program : most));
   const holdings = [...persistentHoldings(plan), ...transientHoldings(peakProgram, plan.alignment)];
   const byClass = sumBy(holdings, (holding) => holding.storage);
+  const instructions = plan.programs.reduce((sum, program) => sum + program.graph.nodes.length, 0);
+  const processBytes = processBytesFor(instructions);
   return {
     arenaBytes: plan.arenaBytes,
     peakLiveBytes: plan.peakLiveBytes,
     fragmentation: plan.arenaBytes === 0 ? 0 : (plan.arenaBytes - plan.peakLiveBytes) / plan.arenaBytes,
-    processBytes: PROCESS_BYTES,
-    forecastBytes: plan.arenaBytes + PROCESS_BYTES,
+    processBytes,
+    forecastBytes: plan.arenaBytes + processBytes,
     classes: STORAGE_CLASSES.filter((storage) => byClass.has(storage)).map((storage) => ({ storage, bytes: byClass.get(storage)! })),
     groups: groupLayers(holdings),
     peak: { program: peakProgram.name, node: nodeName(peakProgram) },

@@ -4,7 +4,7 @@ import { buildGraphs, finishGraphs } from '../compile/compile.ts';
 import type { PlanRequest, TimeModel } from '../compile/planned-run.ts';
 import type { Graph, Node } from '../graph/graph.ts';
 import { persistentBytes, transientBytes } from '../memory/memory-plan.ts';
-import { PROCESS_BYTES } from '../memory/report.ts';
+import { processBytesFor } from '../memory/report.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import type { StepContext } from '../techniques/technique.ts';
 import { proposals } from './space.ts';
@@ -20,6 +20,7 @@ export interface Candidate {
 interface FixedPart {
   readonly persistentBytes: number;
   readonly transientBytes: number;
+  readonly instructions: number;
   readonly updateMs: number;
 }
 
@@ -68,8 +69,10 @@ export class Evaluator {
       const fixed = this.fixed(plan);
       const steps = Object.entries(finishGraphs(plan, pick(this.graphs(plan), isStep)));
       const transient = steps.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), fixed.transientBytes);
+      // A micro-step that starts the gradients has a program too.
+      const instructions = steps.reduce((sum, [name, graph]) => sum + graph.nodes.length * (name === 'step' ? 1 : 2), 0);
       const stepMs = steps.reduce((sum, [, graph]) => sum + this.time.graphMs(graph), 0) / steps.length;
-      candidate = { plan, bytes: fixed.persistentBytes + transient + PROCESS_BYTES, stepMs: plan.batch.accumulationSteps * stepMs + fixed.updateMs };
+      candidate = { plan, bytes: fixed.persistentBytes + transient + processBytesFor(fixed.instructions + instructions), stepMs: plan.batch.accumulationSteps * stepMs + fixed.updateMs };
       this.candidates.set(key, candidate);
     }
     return candidate;
@@ -86,6 +89,7 @@ export class Evaluator {
       part = {
         persistentBytes: persistentBytes(Object.values(graphs), device),
         transientBytes: others.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), 0),
+        instructions: others.reduce((sum, [, graph]) => sum + graph.nodes.length, 0),
         updateMs: graphs['update'] === undefined ? 0 : this.time.graphMs(graphs['update']),
       };
       this.fixedParts.set(key, part);

@@ -94,16 +94,44 @@ export interface WarningEvent {
   readonly message: string;
 }
 
+/** How well updates arrive in the weights, from a sample of the elements of every trained tensor. */
+export interface HealthEvent {
+  readonly kind: 'health';
+  readonly step: number;
+  /**
+   * By part of the model (`attention`, `mlp`, `norm`, `head`): the share of sampled elements, 0 to 1, whose stored bits this update did not
+   * change. Weights that are rounded stochastically are not counted, for they lose nothing in the mean; nor are embeddings, for most of their rows are
+   * not in a batch.
+   */
+  readonly lost: Readonly<Record<string, number>>;
+  /** Updates left out so far because loss or gradients were not finite. */
+  readonly nonFiniteSteps: number;
+  /** Where training scales its loss: the scale now, and every step at which it changed since the last health event. */
+  readonly lossScale?: { readonly now: number; readonly changes: readonly { readonly step: number; readonly scale: number }[] };
+  /** Where optimizer state is kept in few bits: its relative error of rounding. */
+  readonly quantisationError?: number;
+}
+
+/** `memory-pressure`: others took the machine's memory; the run has written a checkpoint and given its own back. */
+export type EndReason = 'finished' | 'interrupted' | 'memory-pressure';
+
 export interface EndEvent {
   readonly kind: 'end';
-  readonly reason: 'finished' | 'interrupted';
+  readonly reason: EndReason;
   readonly step: number;
   readonly modelPath: string | null;
   /** The step whose weights the finished model has: the last, or the best evaluation's. */
   readonly modelStep: number | null;
   readonly plannedBytes: number;
+  /** The most that the process ever held, as the operating system counts it. */
   readonly peakResidentBytes: number;
+  /** As planned; null when the planner did not know this machine. */
+  readonly predictedStepMs: number | null;
+  /** The median of the steps of this process after its first two; null without any. */
+  readonly measuredStepMs: number | null;
+  /** After memory pressure: what a run on this machine may hold now. */
+  readonly suggestedMemoryBytes: number | null;
   readonly seconds: number;
 }
 
-export type RunEvent = ProgressEvent | StartEvent | StepEvent | EvalEvent | CheckpointEvent | WarningEvent | EndEvent;
+export type RunEvent = ProgressEvent | StartEvent | StepEvent | EvalEvent | CheckpointEvent | HealthEvent | WarningEvent | EndEvent;

@@ -1,4 +1,4 @@
-/** The device that the settings name, and how much memory is free for it. */
+/** The device that the settings name, and what the machine says about memory. */
 
 import type { Device } from '../devices/device.ts';
 import { createCpuDevice } from '../devices/cpu/cpu-device.ts';
@@ -6,6 +6,8 @@ import { createReferenceDevice } from '../devices/reference/reference-device.ts'
 import type { Settings } from '../run/run-config.ts';
 
 export { freeMemoryBytes } from '../devices/cpu/free-memory.ts';
+export { pressureGauge, type MemoryPressure } from '../devices/cpu/memory-pressure.ts';
+export { peakResidentBytes } from '../devices/cpu/resident-memory.ts';
 
 export function createDevice({ device, threads }: Pick<Settings, 'device' | 'threads'>): Device {
   switch (device) {

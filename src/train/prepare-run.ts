@@ -116,8 +116,9 @@ function rowsPerEpoch({ packing, seed, shuffle }: Settings, { train, maxLength }
 }
 
 /** Refuses a plan that does not fit, before anything is written. */
-export function requireFit({ planned, settings, freeBytes }: PreparedRun): void {
-  if (planned.fits) return;
+export function requireFit(prepared: PreparedRun): PreparedRun {
+  const { planned, settings, freeBytes } = prepared;
+  if (planned.fits) return prepared;
   const { report } = planned;
   const budget = budgetOf(settings, freeBytes);
   const limit = settings.memory === undefined ? `${formatBytes(budget)}, ${MEMORY_SHARE * 100} % of the ${formatBytes(freeBytes)} that are free` : formatBytes(budget);

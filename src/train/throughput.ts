@@ -38,6 +38,8 @@ export function trainingFlopsPerToken({ steps }: CompiledRun, plan: TrainingPlan
 
 export class Throughput {
   private readonly recent: number[] = [];
+  /** Every step after the first two. */
+  private readonly steady: number[] = [];
   private seen = 0;
 
   /** Records a step; returns the median of the recent ones, which the time left is computed from. */
@@ -45,8 +47,18 @@ export class Throughput {
     this.seen++;
     if (this.seen === WARMUP_STEPS + 1) this.recent.length = 0;
     this.recent.push(stepMs);
+    if (this.seen > WARMUP_STEPS) this.steady.push(stepMs);
     if (this.recent.length > WINDOW) this.recent.shift();
-    const sorted = this.recent.toSorted((a, b) => a - b);
-    return sorted[Math.floor(sorted.length / 2)]!;
+    return median(this.recent);
   }
+
+  /** The median of all steps after the first two; null without any. */
+  medianStepMs(): number | null {
+    return this.steady.length === 0 ? null : median(this.steady);
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)]!;
 }

@@ -6,12 +6,15 @@
 import { FulltuneError } from '../base/errors.ts';
 import { scalesLoss } from '../compile/update.ts';
 import { BatchSource, evaluationBatches } from '../data/batches.ts';
-import type { RunEvent, StepEvent } from '../run/events.ts';
+import type { EndReason, RunEvent, StepEvent } from '../run/events.ts';
 import { afterEvaluation, shouldStopEarly } from './best-model.ts';
+import { peakResidentBytes } from './devices.ts';
 import { evaluateBatches } from './evaluate.ts';
 import { findNonFinite } from './find-non-finite.ts';
+import { healthMeter } from './health.ts';
 import { continueSchedule, learningRateAt, newSchedule, schedulePosition } from './learning-rate.ts';
 import { lossScaling } from './loss-scale.ts';
+import { suggestedMemoryBytes, watchMemory } from './memory-watch.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { RunFiles } from './run-files.ts';
 import { runUpdate, type UpdateResult } from './run-update.ts';
@@ -21,9 +24,9 @@ import { Throughput, trainingFlopsPerToken } from './throughput.ts';
 import { TrainingState } from './training-state.ts';
 
 export interface RunResult {
-  readonly reason: 'finished' | 'interrupted';
+  readonly reason: EndReason;
   readonly runDirectory: string;
-  /** The finished model; null when interrupted. */
+  /** The finished model; null when interrupted, by whatever. */
   readonly modelPath: string | null;
   readonly step: number;
   readonly lastLoss: number | null;
@@ -32,7 +35,14 @@ export interface RunResult {
   /** The step with the lowest evaluation loss. */
   readonly bestStep: number | null;
   readonly plannedBytes: number;
+  /** The most that the process ever held, as the operating system counts it. */
   readonly peakResidentBytes: number;
+  /** As planned; null when the planner did not know this machine. */
+  readonly predictedStepMs: number | null;
+  /** The median of the steps after the first two; null without any. */
+  readonly measuredStepMs: number | null;
+  /** After memory pressure: what a run on this machine may hold now. */
+  readonly suggestedMemoryBytes: number | null;
   readonly seconds: number;
 }
 
@@ -51,6 +61,8 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
   const { settings, data, device, planned } = prepared;
   const { compiled, plan, report } = planned;
   const state = await TrainingState.create(device, compiled.memory, compiled.constants);
+  const memory = watchMemory({ onPressure: ({ reason }) => control.emit({ kind: 'warning', message: `memory is running out: ${reason}; the run stops with a checkpoint` }) });
+  const signal = AbortSignal.any([control.signal, memory.signal]);
   try {
     const batches = new BatchSource({ file: data.train, ...plan.packing, ...plan.batch, seed: settings.seed, shuffle: settings.shuffle });
     const updatesInEpoch = (epoch: number): number => Math.ceil(batches.rowsInEpoch(epoch) / plan.batch.rowsPerUpdate);
@@ -65,6 +77,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
     const flopsPerToken = trainingFlopsPerToken(compiled, plan);
     const throughput = new Throughput();
     const scaling = lossScaling({ scales: scalesLoss(plan), state: start.lossScale });
+    const health = healthMeter(state, prepared, start.step);
     let step = start.step;
     let evaluations = start.evaluations;
     let lastLoss: number | null = null;
@@ -87,7 +100,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
       const stepStarted = performance.now();
       const learningRate = learningRateAt(schedulePosition(schedule, step), curve);
       const scalars = { learningRate, ...scaling.scalars(step + 1) };
-      const result = scaling.judge(await runUpdate(state, compiled, update, scalars, control.signal));
+      const result = scaling.judge(await runUpdate(state, compiled, update, scalars, signal));
       if (result.kind === 'not-finite') throw await notFinite(state, step + 1, result, files);
       if (result.kind === 'stopped') {
         batches.seek(before);
@@ -109,11 +122,12 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
       };
       files.record(event);
       if (step % settings.logging_steps === 0 || step === totalSteps || event.skipped) control.emit(event);
+      for (const found of health.afterStep(event)) control.emit(found);
 
       const position = { step, totalSteps, endsEpoch: update.endsEpoch, updatesInEpoch: updatesInEpoch(before.epoch) };
       let isBest = false;
       if (data.evaluation !== undefined && isDue(settings.eval_steps, position)) {
-        const evaluation = await evaluateBatches(state, compiled.evaluate, evaluationBatches(data.evaluation, { ...plan.packing, ...plan.batch }), control.signal);
+        const evaluation = await evaluateBatches(state, compiled.evaluate, evaluationBatches(data.evaluation, { ...plan.packing, ...plan.batch }), signal);
         if (evaluation !== undefined) {
           evalLoss = evaluation.loss;
           evaluations = afterEvaluation(evaluations, step, evaluation.loss);
@@ -122,7 +136,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
           control.emit({ kind: 'eval', step, loss: evaluation.loss, perplexity: evaluation.perplexity, tokens: evaluation.tokens, evalMs: evaluation.seconds * 1000 });
         }
       }
-      interrupted = control.signal.aborted && step < totalSteps;
+      interrupted = signal.aborted && step < totalSteps;
       const requests = control.takeCheckpointRequests();
       const keepsBest = isBest && settings.load_best_model_at_end;
       if (requests.length > 0 || keepsBest || stoppedEarly || interrupted || isDue(settings.save_steps, position)) {
@@ -130,6 +144,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
         for (const resolve of requests) resolve(path);
       }
     }
+    const pressure = interrupted && !control.signal.aborted ? memory.pressure() : undefined;
     if (interrupted && files.savedStep !== step) await save();
     if (stoppedEarly) {
       const { best, without } = evaluations;
@@ -145,16 +160,22 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
       modelStep = best ?? step;
     }
     const result: RunResult = {
-      reason: interrupted ? 'interrupted' : 'finished',
+      reason: !interrupted ? 'finished' : pressure === undefined ? 'interrupted' : 'memory-pressure',
       runDirectory: files.directory, modelPath, step, lastLoss, evalLoss, bestStep: evaluations.best?.step ?? null,
       plannedBytes: report.forecastBytes,
-      peakResidentBytes: process.resourceUsage().maxRSS * 1024,
+      peakResidentBytes: peakResidentBytes(),
+      predictedStepMs: planned.predictedStepMs,
+      measuredStepMs: throughput.medianStepMs(),
+      suggestedMemoryBytes: pressure === undefined ? null : suggestedMemoryBytes({ residentBytes: process.memoryUsage.rss(), freeBytes: pressure.freeBytes }),
       seconds: (performance.now() - started) / 1000,
     };
-    const { reason, plannedBytes, peakResidentBytes, seconds } = result;
-    control.emit({ kind: 'end', reason, step, modelPath, modelStep, plannedBytes, peakResidentBytes, seconds });
+    const { reason, plannedBytes, peakResidentBytes: peak, predictedStepMs, measuredStepMs, suggestedMemoryBytes: suggested, seconds } = result;
+    control.emit({
+      kind: 'end', reason, step, modelPath, modelStep, plannedBytes, peakResidentBytes: peak, predictedStepMs, measuredStepMs, suggestedMemoryBytes: suggested, seconds,
+    });
     return result;
   } finally {
+    memory.stop();
     state.free();
   }
 }

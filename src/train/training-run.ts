@@ -14,7 +14,7 @@ import { lockRun } from '../files/run-lock.ts';
 import { parseConfig } from '../run/config-schema.ts';
 import { configFromYaml, configToYaml } from '../run/config-yaml.ts';
 import type { RunEvent } from '../run/events.ts';
-import type { ChoosePlan } from '../compile/planned-run.ts';
+import { withoutGraphs, type ChoosePlan } from '../compile/planned-run.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
@@ -22,6 +22,7 @@ import { EventStream } from './event-stream.ts';
 import { optimizer } from '../techniques/optimizer.ts';
 import { prepareRun, requireFit, type PreparedRun } from './prepare-run.ts';
 import { checkRunDisk, RunFiles } from './run-files.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { trainRun, type RunControl, type RunResult } from './trainer.ts';
 
 export interface TrainOptions {
@@ -105,8 +106,7 @@ export function startTraining(config: RunConfig, choose: ChoosePlan, options: Tr
   return new TrainingRun(async (control) => {
     parseConfig(config, 'train()');
     if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
-    const prepared = await prepareRun(config, { signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit });
-    requireFit(prepared);
+    const prepared = lean(requireFit(await prepareRun(config, { signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit })));
     checkRunDisk(config.output_dir ?? 'runs', prepared);
     const { path, lock } = createRunDirectory(config.output_dir, { model: prepared.model.name, dataset: config.dataset });
     try {
@@ -136,10 +136,9 @@ export function resumeTraining(runDirectory: string, choose: ChoosePlan, changes
     try {
       const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
       const replan = options.replan === true || (changes.memory !== undefined && changes.memory !== before.memory);
-      const prepared = await prepareRun(config, {
+      const prepared = lean(requireFit(await prepareRun(config, {
         plan: replan ? choose : continuedPlan(stored.plan, config), keep: stored.plan, signal: control.signal, onProgress: control.emit,
-      });
-      requireFit(prepared);
+      })));
       const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
       checkRunDisk(runDirectory, prepared);
       writeRunFile(runDirectory, CONFIG_FILE, configToYaml(storedConfig(config, runDirectory)));
@@ -151,6 +150,11 @@ export function resumeTraining(runDirectory: string, choose: ChoosePlan, changes
       lock.release();
     }
   }, options.signal);
+}
+
+/** A run holds no graphs while it trains. */
+function lean(prepared: PreparedRun): PreparedRun {
+  return { ...prepared, planned: withoutGraphs(prepared.planned) };
 }
 
 /** The stored plan with the rates of the optimizer and the clipping that the settings say now; what it has chosen stays. */
@@ -165,6 +169,7 @@ async function startingCheckpoint(runDirectory: string, name: string | undefined
 }
 
 async function runAndLog(prepared: PreparedRun, files: RunFiles, control: RunControl): Promise<RunResult> {
+  const letHeapGrow = await keepHeapSmall();
   try {
     return await trainRun(prepared, files, {
       ...control,
@@ -174,6 +179,7 @@ async function runAndLog(prepared: PreparedRun, files: RunFiles, control: RunCon
       },
     });
   } finally {
+    letHeapGrow();
     prepared.data.train.close();
     prepared.data.evaluation?.close();
   }

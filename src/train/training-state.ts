@@ -3,6 +3,7 @@
  * Files move through small staging buffers; no tensor ever exists whole on the JavaScript heap.
  */
 
+import { MIB } from '../base/bytes.ts';
 import type { Arena, Device, LoadedProgram } from '../devices/device.ts';
 import type { Operand, Program } from '../devices/program.ts';
 import { decodeElements, dtypeBytes, encodeElements, type DType } from '../graph/dtype.ts';
@@ -10,7 +11,8 @@ import { byteCount, elementCount } from '../graph/shape.ts';
 import type { MemoryPlan, PersistentBlock } from '../memory/memory-plan.ts';
 import type { StorageClass } from '../run/storage-class.ts';
 
-const STAGING_BYTES = 4 * 1024 * 1024;
+/** A multiple of every element size. Larger pieces are written no faster. */
+const STAGING_BYTES = MIB;
 
 /** What can be given to a runtime input: numbers for scalars, int32 arrays for ids and the like. */
 export type InputValue = Int32Array | number;
@@ -19,6 +21,8 @@ export class TrainingState {
   readonly arena: Arena;
   readonly memory: MemoryPlan;
   private readonly loaded = new Map<Program, LoadedProgram>();
+  /** Made by the first save and used by all: a buffer per piece would be garbage that the heap's limits do not see. */
+  private staging: Uint8Array | undefined;
 
   private constructor(arena: Arena, memory: MemoryPlan) {
     this.arena = arena;
@@ -77,13 +81,19 @@ export class TrainingState {
     return (bytes, byteOffset) => this.arena.writeConverted(offset + (byteOffset / dtypeBytes(from)) * dtypeBytes(value.dtype), value.dtype, bytes, from);
   }
 
-  /** The elements of a persistent value as `to`, in pieces of at most 4 MiB. */
+  /** The elements of a persistent value as `to`, in pieces of at most 1 MiB. A piece is valid until the next one is asked for. */
   *pieces(name: string, to: DType): Generator<Uint8Array, void, void> {
     const { value, offset } = this.block(name);
     const count = elementCount(value.shape);
-    const perPiece = STAGING_BYTES / 4;
-    for (let first = 0; first < count; first += perPiece) {
-      yield this.arena.readConverted(offset + first * dtypeBytes(value.dtype), value.dtype, Math.min(perPiece, count - first), to);
+    const perPiece = STAGING_BYTES / dtypeBytes(to);
+    const staging = this.staging ?? new Uint8Array(STAGING_BYTES);
+    this.staging = undefined; // in use: pieces that are read at the same time have a buffer of their own
+    try {
+      for (let first = 0; first < count; first += perPiece) {
+        yield this.arena.readConverted(offset + first * dtypeBytes(value.dtype), value.dtype, Math.min(perPiece, count - first), to, staging);
+      }
+    } finally {
+      this.staging = staging;
     }
   }
 

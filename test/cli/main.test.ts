@@ -20,7 +20,8 @@ import type { RunEvent } from '../../src/run/events.ts';
 import type { RunConfig } from '../../src/run/run-config.ts';
 
 const RESULT: RunResult = {
-  reason: 'finished', runDirectory: 'runs/a b', modelPath: 'runs/a b/model', step: 2, lastLoss: 2.5, evalLoss: 2.25, bestStep: 2, plannedBytes: 1, peakResidentBytes: 1, seconds: 1,
+  reason: 'finished', runDirectory: 'runs/a b', modelPath: 'runs/a b/model', step: 2, lastLoss: 2.5, evalLoss: 2.25, bestStep: 2, plannedBytes: 1, peakResidentBytes: 1,
+  predictedStepMs: null, measuredStepMs: null, suggestedMemoryBytes: null, seconds: 1,
 };
 
 interface FakeRun {
@@ -28,7 +29,8 @@ interface FakeRun {
   readonly failure?: Error;
   /** Called before each event. */
   readonly before?: (event: RunEvent, signal: AbortSignal) => void;
-  readonly reason?: 'finished' | 'interrupted';
+  readonly reason?: RunResult['reason'];
+  readonly suggestedMemoryBytes?: number;
 }
 
 /** What the engine was asked to do. */
@@ -44,7 +46,7 @@ function fakeEngine(run: FakeRun = {}): { readonly engine: Engine; readonly call
       }
       if (run.failure !== undefined) throw run.failure;
     }
-    const result = run.failure === undefined ? Promise.resolve({ ...RESULT, reason: run.reason ?? 'finished' }) : Promise.reject(run.failure);
+    const result = run.failure === undefined ? Promise.resolve({ ...RESULT, reason: run.reason ?? 'finished', suggestedMemoryBytes: run.suggestedMemoryBytes ?? null }) : Promise.reject(run.failure);
     result.catch(() => undefined);
     return { [Symbol.asyncIterator]: events, result };
   };
@@ -244,6 +246,17 @@ describe('train', () => {
     expect(out).toContain('finishing: writing a checkpoint … (press again to stop at once)\n');
     expect(out).toContain("  fulltune resume 'runs/a b'\n");
     expect(process.listenerCount(name)).toBe(listeners);
+  });
+
+  it.each(['', ' --json'])('memory pressure ends with 75 and the command that goes on in less memory%s', async (json) => {
+    const { code, out, err } = await run(`train --model m --dataset d.jsonl${json}`, {
+      fake: {
+        events: [START, { ...END, reason: 'memory-pressure', modelPath: null, suggestedMemoryBytes: 3520 * 1024 ** 2 }],
+        reason: 'memory-pressure', suggestedMemoryBytes: 3520 * 1024 ** 2,
+      },
+    });
+    expect(code).toBe(75);
+    expect(json === '' ? out : err).toContain("fulltune resume 'runs/a b' --memory 3520MiB\n");
   });
 
   it('an interruption before the first step ends with 130', async () => {

@@ -137,7 +137,7 @@ describe('bf16 activations and bf16 weights', () => {
 
   it('are said before the run, and take less memory', async () => {
     const start = run.whole.find((event) => event.kind === 'start');
-    expect(start?.techniques).toContain('precision: bf16 activations, bf16 weights without f32 masters');
+    expect(start?.techniques.find((line) => line.startsWith('precision'))).toContain('precision: bf16 activations, bf16 weights without f32 masters');
     const [full, low] = [await plan(config('plan')), await plan(config('plan', { bf16: true, bf16_weights: true }))];
     const held = ({ memory }: typeof full, storage: string): number => memory.classes.find((entry) => entry.storage === storage)!.bytes;
     expect(held(low, 'parameter') / held(full, 'parameter')).toBeLessThan(0.51);

@@ -23,7 +23,8 @@ export const STEP: StepEvent = {
 };
 
 export const END: EndEvent = {
-  kind: 'end', reason: 'finished', step: 2, modelPath: 'runs/a b/model', modelStep: 2, plannedBytes: 244 * MIB, peakResidentBytes: 231 * MIB, seconds: 3725,
+  kind: 'end', reason: 'finished', step: 2, modelPath: 'runs/a b/model', modelStep: 2, plannedBytes: 244 * MIB, peakResidentBytes: 231 * MIB,
+  predictedStepMs: 812, measuredStepMs: 790, suggestedMemoryBytes: null, seconds: 3725,
 };
 
 export const EVENTS: readonly RunEvent[] = [

@@ -31,9 +31,10 @@ export function createCpuArena(native: NativeModule, handle: ArenaHandle, contex
       expectFloats(to, from);
       native.writeConverted(handle, offset, DTYPE_NUMBERS[to], bytes, DTYPE_NUMBERS[from]);
     },
-    readConverted(offset, from, count, to) {
+    readConverted(offset, from, count, to, into) {
       expectFloats(to, from);
-      const bytes = new Uint8Array(count * dtypeBytes(to));
+      const length = count * dtypeBytes(to);
+      const bytes = into !== undefined && into.byteLength >= length ? into.subarray(0, length) : new Uint8Array(length);
       native.readConverted(handle, offset, DTYPE_NUMBERS[from], bytes, DTYPE_NUMBERS[to]);
       return bytes;
     },

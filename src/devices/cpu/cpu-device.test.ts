@@ -247,7 +247,7 @@ describe('an arena', () => {
   });
 
   it('is refused when the machine has less memory', async () => {
-    await expect(device.allocate(2 ** 46)).rejects.toMatchObject({ code: 'E_BUDGET', message: expect.stringMatching(/needs 64\.00 TiB, the (machine|container) has .* free/) as unknown });
+    await expect(device.allocate(2 ** 46)).rejects.toMatchObject({ code: 'E_BUDGET', message: expect.stringMatching(/arena 64\.00 TiB, .* the (machine|container) has .* free of/) as unknown });
   });
 });
 

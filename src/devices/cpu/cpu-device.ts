@@ -4,7 +4,6 @@
  */
 
 import { availableParallelism } from 'node:os';
-import { formatBytes } from '../../base/bytes.ts';
 import { env } from '../../base/debug.ts';
 import { FulltuneError } from '../../base/errors.ts';
 import type { Device } from '../device.ts';
@@ -13,6 +12,7 @@ import { createCpuArena } from './cpu-arena.ts';
 import { cpuSpec } from './cpu-spec.ts';
 import { loadNative } from './loader.ts';
 import { fromNative, type DeviceHandle, type NativeModule } from './native.ts';
+import { requireMemory } from './require-memory.ts';
 
 export interface CpuDeviceOptions {
   /** Compute threads. Default: FULLTUNE_THREADS, else the processors that this process may use. */
@@ -39,12 +39,7 @@ export function createCpuDevice(options: CpuDeviceOptions = {}): Device {
     ...cpuSpec({ threads }),
     description: `cpu (${isa}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`,
     async allocate(bytes) {
-      const free = freeMemory();
-      if (bytes > free.bytes) {
-        throw new FulltuneError('E_BUDGET', `the run needs ${formatBytes(bytes)}, ${free.holder} has ${formatBytes(free.bytes)} free`, {
-          remedy: 'Stop other programs, or use a smaller --per-device-train-batch-size or --max-length.',
-        });
-      }
+      requireMemory(bytes, freeMemory());
       try {
         const arena = await native.allocate(handle, bytes, options.guardPages ?? false);
         return createCpuArena(native, arena, { bytes, device });
