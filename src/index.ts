@@ -8,10 +8,12 @@ export type { TrainingPlan } from './run/training-plan.ts';
 export type { CheckpointEvent, Choice, EndEvent, EvalEvent, MemorySummary, RunEvent, StartEvent, StepEvent, WarningEvent } from './run/events.ts';
 export type { StorageClass } from './run/storage-class.ts';
 export type { MemoryGroup, MemoryReport } from './memory/report.ts';
+export type { MemoryPicture, PhaseRange, ProgramPicture, Rectangles } from './memory/picture.ts';
+export type { FrontierPoint } from './run/frontier.ts';
 export type { DataStatistics } from './data/prepare.ts';
 export type { ChatMessage } from './data/source-document.ts';
 export type { ModelConfig } from './models/model-config.ts';
-export type { PlanResult } from './train/plan-run.ts';
+export type { PlanOptions, PlanResult } from './train/plan-run.ts';
 export type { ResumeOptions, TrainingRun, TrainOptions } from './train/training-run.ts';
 export type { RunResult } from './train/trainer.ts';
 export type { Model, EvaluateOptions, GenerateOptions, LoadOptions, ModelEvaluation } from './train/model.ts';
@@ -22,11 +24,11 @@ export { doctor, type DoctorReport } from './train/doctor.ts';
 import { planRun } from './planner/plan.ts';
 import type { RunConfig } from './run/run-config.ts';
 import { Model, type LoadOptions } from './train/model.ts';
-import { planOnly, type PlanResult } from './train/plan-run.ts';
+import { planOnly, type PlanOptions, type PlanResult } from './train/plan-run.ts';
 import { resumeTraining, startTraining, type ResumeOptions, type TrainingRun, type TrainOptions } from './train/training-run.ts';
 
 /** Whether and how a run fits, with nothing written and no memory taken. Not fitting is a value, not a throw. */
-export function plan(config: RunConfig, options?: { readonly signal?: AbortSignal }): Promise<PlanResult> {
+export function plan(config: RunConfig, options?: PlanOptions): Promise<PlanResult> {
   return planOnly(config, planRun, options);
 }
 

@@ -4,27 +4,31 @@ import { formatBytes } from '../base/bytes.ts';
 import { formatTable } from '../base/table.ts';
 import { STORAGE_CLASSES, type StorageClass } from '../run/storage-class.ts';
 import type { MemoryReport, PlanResult } from '../index.ts';
-import type { Paint } from './colour.ts';
+import { PLAIN, type Paint } from './colour.ts';
 import { formatCount, formatShare, plural } from './numbers.ts';
 
 /** Everything `plan()` found, ending with whether it fits. */
 export function renderPlan(result: PlanResult, paint: Paint): string {
-  const { model, data, plan, choices, techniques, notices } = result;
-  const facts = [
-    ['model', `${model.name} (${model.type}), ${formatCount(model.parameters)} parameters`],
-    ['data', `${plural(data.documents, 'document')}, ${formatCount(data.tokens)} tokens, ${formatShare(data.tokens === 0 ? 0 : data.trainedTokens / data.tokens)} trained`],
-    ['rows', `${formatCount(data.rowsPerEpoch)} per epoch, up to ${formatCount(data.maxLength)} tokens`],
-    ['batch', batchText(plan.batch)],
-    ['steps', formatCount(result.totalSteps)],
-  ];
+  const { choices, techniques, notices } = result;
   return joinParts([
-    formatTable(facts),
+    formatTable(planFacts(result)),
     formatTable(techniques.map((line) => [line]), { indent: '  ' }),
     renderChoices(choices, paint),
     renderNotices(notices, paint),
     renderMemory(result.memory, paint),
     renderVerdict(result, paint),
   ]);
+}
+
+/** Model, data, rows, batch and steps, by name. */
+export function planFacts({ model, data, plan, totalSteps }: PlanResult): readonly (readonly [string, string])[] {
+  return [
+    ['model', `${model.name} (${model.type}), ${formatCount(model.parameters)} parameters`],
+    ['data', `${plural(data.documents, 'document')}, ${formatCount(data.tokens)} tokens, ${formatShare(data.tokens === 0 ? 0 : data.trainedTokens / data.tokens)} trained`],
+    ['rows', `${formatCount(data.rowsPerEpoch)} per epoch, up to ${formatCount(data.maxLength)} tokens`],
+    ['batch', batchText(plan.batch)],
+    ['steps', formatCount(totalSteps)],
+  ];
 }
 
 /** `8 rows per update = micro-batch 4 × accumulation 2`, and what fills the last micro-batch. */
@@ -76,13 +80,17 @@ function renderPrograms({ programs }: MemoryReport): string {
 }
 
 function renderVerdict(result: PlanResult, paint: Paint): string {
+  const remedies = result.kind === 'too-small' ? result.remedies : [];
+  return [verdictText(result, paint), ...remedies.map((remedy) => `  ${remedy}`)].join('\n');
+}
+
+/** `FITS: 244.0 MiB needed, 1.00 GiB free`. */
+export function verdictText(result: PlanResult, paint: Paint = PLAIN): string {
   switch (result.kind) {
     case 'fits':
       return `${paint.apply('green', 'FITS')}: ${formatBytes(result.memory.forecastBytes)} needed, ${formatBytes(result.freeBytes)} free`;
-    case 'too-small': {
-      const head = `${paint.apply('red', 'DOES NOT FIT')}: ${formatBytes(result.neededBytes)} needed, ${formatBytes(result.freeBytes)} free, of which a part is left to the rest of the machine`;
-      return [head, ...result.remedies.map((remedy) => `  ${remedy}`)].join('\n');
-    }
+    case 'too-small':
+      return `${paint.apply('red', 'DOES NOT FIT')}: ${formatBytes(result.neededBytes)} needed, ${formatBytes(result.freeBytes)} free, of which a part is left to the rest of the machine`;
     default:
       return result satisfies never;
   }

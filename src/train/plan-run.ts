@@ -2,6 +2,7 @@
 
 import type { ChoosePlan } from '../compile/planned-run.ts';
 import type { DataStatistics } from '../data/prepare.ts';
+import { memoryPicture, type MemoryPicture } from '../memory/picture.ts';
 import type { MemoryReport } from '../memory/report.ts';
 import type { Choice } from '../run/events.ts';
 import type { RunConfig } from '../run/run-config.ts';
@@ -25,13 +26,21 @@ interface PlanFacts {
   readonly model: { readonly name: string; readonly type: string; readonly parameters: number };
   readonly data: DataStatistics & { readonly maxLength: number; readonly rowsPerEpoch: number };
   readonly totalSteps: number;
+  /** Where every value lies and when; with `picture: true` only. */
+  readonly picture?: MemoryPicture;
 }
 
 export type PlanResult =
   | ({ readonly kind: 'fits' } & PlanFacts)
   | ({ readonly kind: 'too-small'; readonly neededBytes: number; readonly remedies: readonly string[] } & PlanFacts);
 
-export async function planOnly(config: RunConfig, choose: ChoosePlan, options: { readonly signal?: AbortSignal } = {}): Promise<PlanResult> {
+export interface PlanOptions {
+  readonly signal?: AbortSignal;
+  /** Adds `picture` to the result: a few hundred kilobytes for a small model. */
+  readonly picture?: boolean;
+}
+
+export async function planOnly(config: RunConfig, choose: ChoosePlan, { picture = false, ...options }: PlanOptions = {}): Promise<PlanResult> {
   const prepared = await prepareRun(config, { plan: choose, ...options });
   const { settings, model, data, planned, freeBytes, choices, notices } = prepared;
   const batches = new BatchSource({ file: data.train, ...planned.plan.packing, ...planned.plan.batch, seed: settings.seed, shuffle: settings.shuffle });
@@ -44,6 +53,7 @@ export async function planOnly(config: RunConfig, choose: ChoosePlan, options: {
     model: { name: model.name, type: model.config.modelType, parameters: countParameters(model.config) },
     data: { ...data.statistics, maxLength: data.maxLength, rowsPerEpoch: batches.rowsInEpoch(0) },
     totalSteps: runLength(settings, (epoch) => Math.ceil(batches.rowsInEpoch(epoch) / rowsPerUpdate)).totalSteps,
+    ...(picture ? { picture: memoryPicture(planned.compiled.memory) } : {}),
   };
   await rehearse(prepared, batches);
   data.train.close();
