@@ -20,7 +20,7 @@ export function checkPagePath(path: string): void {
 /** Writes the page of a plan made with `picture: true`. Throws E_FILE, E_DISK. */
 export function writeMemoryPage(path: string, result: PlanResult): void {
   if (result.picture === undefined) throw new Error('the plan was made without its picture');
-  const html = renderMemoryPage({ title: `Memory of ${result.model.name}`, facts: pageFacts(result), report: result.memory, picture: result.picture, frontier: [] });
+  const html = renderMemoryPage({ title: `Memory plan of ${result.model.name}`, facts: pageFacts(result), report: result.memory, picture: result.picture, frontier: [] });
   try {
     writeFileSync(path, html);
   } catch (error) {
@@ -39,7 +39,7 @@ function pageFacts(result: PlanResult): readonly (readonly [string, string])[] {
     ['verdict', verdictText(result)],
     ...planFacts(result),
     ...result.techniques.map((line): readonly [string, string] => splitAtColon(line)),
-    ...result.choices.map(({ key, value, reason }): readonly [string, string] => [`chosen ${key}`, `${value}: ${reason}`]),
+    ...result.choices.map(({ key, value, reason }): readonly [string, string] => [key, `${value}, chosen: ${reason}`]),
     ...result.notices.map((notice): readonly [string, string] => ['note', notice]),
     ...(result.kind === 'too-small' ? result.remedies.map((remedy): readonly [string, string] => ['to make it fit', remedy]) : []),
   ];

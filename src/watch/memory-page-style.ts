@@ -35,8 +35,8 @@ code, .mono { font: 0.92em ui-monospace, SFMono-Regular, Menlo, Consolas, monosp
 .tile dt { color: var(--faint); font-size: 13px; }
 .tile dd { margin: 0; font-size: 23px; font-weight: 650; letter-spacing: -0.01em; white-space: nowrap; }
 .tile small { display: block; font-size: 12.5px; font-weight: 400; color: var(--faint); letter-spacing: 0; white-space: normal; line-height: 1.35; }
-.facts { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; margin: 22px 0 0; font-size: 14px; }
-.facts dt { color: var(--faint); } .facts dd { margin: 0; overflow-wrap: anywhere; }
+.facts { columns: 2; column-gap: 40px; margin: 22px 0 0; font-size: 14px; }
+.facts div { display: grid; grid-template-columns: 11.5em 1fr; gap: 0 14px; break-inside: avoid; padding: 1.5px 0; } .facts dt { color: var(--faint); overflow-wrap: anywhere; } .facts dd { margin: 0; overflow-wrap: anywhere; }
 .bar { display: flex; height: 36px; gap: 2px; margin: 12px 0 10px; border-radius: 6px; overflow: hidden; }
 .segment { min-width: 1px; container-type: inline-size; background: var(--c); color: var(--ink); font-size: 12.5px; font-weight: 600; line-height: 36px; overflow: hidden; white-space: nowrap; }
 .segment span { padding: 0 8px; } @container (max-width: 105px) { .segment span { display: none; } }
@@ -47,7 +47,7 @@ th, td { text-align: right; padding: 5px 0 5px 18px; border-bottom: 1px solid va
 th:first-child { text-align: left; padding-left: 0; } thead th { color: var(--faint); font-size: 12.5px; vertical-align: bottom; }
 td.left, th.left { text-align: left; } tfoot th, tfoot td { font-weight: 650; border-bottom: 0; } td.none { color: var(--faint); }
 .sticky th:first-child { position: sticky; left: 0; background: var(--page); max-width: 56vw; white-space: normal; }
-.kinds th { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: normal; overflow-wrap: anywhere; }
+.kinds tbody th { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: normal; overflow-wrap: break-word; word-break: break-word; min-width: 9em; }
 .kinds td:nth-child(2), .kinds thead th:nth-child(2) { text-align: left; }
 .kinds tr[tabindex]:hover, .kinds tr[tabindex]:focus { background: var(--panel); outline: none; } .kinds tr[tabindex]:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 .controls { display: flex; flex-wrap: wrap; gap: 8px 14px; align-items: center; margin: 12px 0 8px; font-size: 13.5px; }
@@ -71,10 +71,15 @@ button:focus-visible, select:focus-visible, canvas:focus-visible { outline: 2px 
 .point .ring { fill: none; stroke: var(--text); stroke-width: 2; } .chosen-label, .budget-label { fill: var(--text); font-size: 12px; font-weight: 650; } .budget { stroke: var(--peak); stroke-width: 1.5; stroke-dasharray: 5 3; }
 .point:hover .target, .point:focus-visible .target { fill: color-mix(in srgb, var(--accent) 22%, transparent); }
 .tier-bitwise { fill: var(--parameter); } .tier-reordered { fill: var(--activation); } .tier-changed { fill: var(--gradient); } .tier { width: 15px; height: 15px; vertical-align: -3px; margin-right: 5px; }
+.hint { color: var(--faint); font-size: 12.5px; margin: 10px 0 0 62px; max-width: none; } .facts div:first-child dd { font-weight: 600; }
+.two { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 0 48px; } .two h2 { margin-top: 26px; }
+.tiers { display: flex; flex-wrap: wrap; gap: 2px 22px; font-size: 13.5px; margin: 0; } #points th:first-child { min-width: 11em; }
 footer { margin-top: 48px; color: var(--faint); font-size: 13px; }
 @media (max-width: 640px) {
   main { padding: 20px 16px 48px; } h1 { font-size: 22px; } .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tile dd { font-size: 19px; }
-  .facts { grid-template-columns: 1fr; gap: 0; } .facts dd { margin-bottom: 6px; } #arena { height: 400px; } .bar, .segment { height: 30px; line-height: 30px; }
+  .facts { columns: 1; } .facts div { grid-template-columns: 8.5em 1fr; } #arena { height: 400px; } .bar, .segment { height: 30px; line-height: 30px; }
+  .two { grid-template-columns: minmax(0, 1fr); } .hint { margin-left: 0; } .axis { margin-left: 0; } th, td { padding-left: 12px; }
+  .kinds td:nth-child(2), .kinds thead th:nth-child(2) { font-size: 0; padding-left: 8px; } .kinds td, .kinds thead th { padding-left: 8px; font-size: 13px; } .kinds tbody th { font-size: 12px; }
 }
 @media (forced-colors: active) { .swatch, .segment, .chip { forced-color-adjust: none; } }
 `;
@@ -82,6 +87,6 @@ footer { margin-top: 48px; color: var(--faint); font-size: 13px; }
 /** The whole style sheet: `.c-<class>` sets the colours of a storage class, `.segment-i` the width of a segment of the bar. */
 export function memoryPageStyle(shares: readonly number[]): string {
   const classes = STORAGE_CLASSES.map((storage) => `.c-${storage} { --c: var(--${storage}); --ink: var(--${storage}-ink); }`);
-  const segments = shares.map((share, index) => `.segment-${index} { flex: ${Math.max(share * 100, 0.05).toFixed(2)}; }`);
+  const segments = shares.map((share, index) => `.segment-${index} { flex: ${(share * 100).toFixed(3)}; }`);
   return `${COLOURS}${LAYOUT}${[...classes, ...segments].join('\n')}\n`;
 }

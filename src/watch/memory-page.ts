@@ -34,14 +34,17 @@ export function renderMemoryPage(page: MemoryPage): string {
 <h1>${escapeHtml(title)}</h1>
 ${renderLead(report)}
 ${renderTiles(page)}
-<dl class="facts">${facts.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`).join('')}</dl>
+<dl class="facts">${facts.map(([name, value]) => `<div><dt>${escapeHtml(name).replaceAll('_', '_<wbr>')}</dt><dd>${escapeHtml(value)}</dd></div>`).join('')}</dl>
 </header>
 ${renderPeak(report)}
+<div class="two">
+${renderClasses(report)}
+${renderPrograms(report)}
+</div>
 ${renderArena(page)}
 ${renderKinds()}
 ${frontier.length === 0 ? '' : renderFrontier(frontier)}
 ${renderGroups(report)}
-${renderPrograms(report)}
 <footer>The arena is planned before the run and exact to the byte; the process around it is bounded and measured. Sizes are binary: 1 GiB = 2<sup>30</sup> bytes.</footer>
 </main>
 <div id="tip" role="status" aria-live="polite" hidden></div>
@@ -83,7 +86,7 @@ function renderTiles({ report, picture, budgetBytes }: MemoryPage): string {
   const tiles: readonly (readonly [id: string, name: string, bytes: number, remark: string])[] = [
     ['forecast', 'forecast', report.forecastBytes, 'what the process holds at most'],
     ['arena-bytes', 'arena', report.arenaBytes, lost === 0 ? 'nothing lost between live ranges' : `${formatBytes(lost)} lost between live ranges`],
-    ['persistent', 'of it persistent', picture.persistentBytes, 'in place for the whole run'],
+    ['persistent', 'persistent part', picture.persistentBytes, 'in place for the whole run'],
     ['process', 'process', report.processBytes, 'runtime, threads, staging: at most'],
     ...(budgetBytes === undefined ? [] : [['budget', 'budget', budgetBytes, room >= 0 ? `${formatBytes(room)} to spare` : `${formatBytes(-room)} too little`] as const]),
   ];
@@ -91,11 +94,19 @@ function renderTiles({ report, picture, budgetBytes }: MemoryPage): string {
 }
 
 function renderPeak({ classes, peakLiveBytes }: MemoryReport): string {
-  const segments = classes.map(({ storage, bytes }, index) => `<div class="segment segment-${index} c-${storage}" title="${storage}: ${formatBytes(bytes)}"><span>${storage}</span></div>`);
-  const rows = classes.map(({ storage, bytes }) => `<tr><th scope="row">${swatch(storage)}${storage}</th><td>${amount(bytes)}</td><td>${percent(share(bytes, peakLiveBytes))}</td></tr>`);
+  // What is too little to be seen stands in the table alone.
+  const segments = classes.map(({ storage, bytes }, index) => (bytes < peakLiveBytes * 0.002 ? '' : `<div class="segment segment-${index} c-${storage}" title="${storage}: ${formatBytes(bytes)}"><span>${storage}</span></div>`));
   return `<section aria-labelledby="at-peak">
 <h2 id="at-peak">Who holds the memory at the peak</h2>
 <div class="bar" aria-hidden="true">${segments.join('')}</div>
+</section>`;
+}
+
+function renderClasses({ classes, peakLiveBytes }: MemoryReport): string {
+  const rows = classes.map(({ storage, bytes }) => `<tr><th scope="row">${swatch(storage)}${storage}</th><td>${amount(bytes)}</td><td>${percent(share(bytes, peakLiveBytes))}</td></tr>`);
+  return `<section aria-labelledby="by-class">
+<h2 id="by-class">By storage class</h2>
+<p>Live bytes at the peak.</p>
 <table id="classes"><thead><tr><th scope="col">storage class</th><th scope="col">bytes</th><th scope="col">share</th></tr></thead>
 <tbody>${rows.join('')}</tbody>
 <tfoot><tr><th scope="row">live</th><td>${amount(peakLiveBytes)}</td><td></td></tr></tfoot></table>
@@ -108,8 +119,7 @@ function renderArena({ report, picture }: MemoryPage): string {
   const options = picture.programs.map(({ name }) => `<option${name === report.peak.program ? ' selected' : ''}>${escapeHtml(name)}</option>`);
   return `<section aria-labelledby="the-arena">
 <h2 id="the-arena">The arena over the schedule</h2>
-<p>To the right, the nodes of the program in the order in which they run; upwards, bytes of the arena. Each rectangle is a value in its place. Point at one to read it, drag a box or use
-the wheel to come nearer, double-click for the whole; with the keyboard, arrows walk, + and − zoom, 0 shows all, p goes to the peak.</p>
+<p>The program runs from left to right, one node after the other; bytes of the arena go upwards. Each rectangle is a value in its place, from its first write to its last use.</p>
 <div class="controls">
 <label>program <select id="program"${picture.programs.length === 1 ? ' disabled' : ''}>${options.join('')}</select></label>
 <span class="group" role="group" aria-label="part of the arena"><button type="button" data-part="whole" aria-pressed="true">whole arena</button><button type="button" data-part="transient" aria-pressed="false">transient</button></span>
@@ -120,6 +130,7 @@ the wheel to come nearer, double-click for the whole; with the keyboard, arrows 
 <div class="axis"><span>↑ bytes of the arena</span><span>node of the schedule →</span></div>
 <canvas id="curve" role="img" aria-label="live bytes over the schedule, stacked by storage class"></canvas>
 <div class="axis"><span>↑ live bytes, by class</span><span>same schedule →</span></div>
+<p class="hint">Point at a value, or tap it, to read it. Wheel or a dragged box: nearer. Shift and drag: move. Double-click: everything. Keys: arrows walk, + and − zoom, 0 everything, p the peak.</p>
 <noscript><p>The picture needs JavaScript; the tables do not.</p></noscript>
 </section>`;
 }
@@ -148,7 +159,7 @@ function renderPrograms({ programs }: MemoryReport): string {
     `<tr><th scope="row">${escapeHtml(name)}</th><td>${instructions.toLocaleString('en')}</td><td>${amount(transientBytes)}</td><td>${amount(peakLiveBytes)}</td></tr>`);
   return `<section aria-labelledby="by-program">
 <h2 id="by-program">By program</h2>
-<p>One runs at a time: all of them share the arena above the persistent values.</p>
+<p>One runs at a time; they share the arena above the persistent part.</p>
 <div class="scroll"><table id="programs" class="sticky"><thead><tr><th scope="col">program</th><th scope="col">instructions</th><th scope="col">transient</th><th scope="col">live at its peak</th></tr></thead>
 <tbody>${rows.join('')}</tbody></table></div>
 </section>`;
@@ -171,7 +182,8 @@ function renderFrontier(points: readonly FrontierPoint[]): string {
     `<td class="left">${tierMark(numerics)}${numerics}</td><td class="left">${changes.map(escapeHtml).join('<br>')}</td></tr>`);
   return `<section aria-labelledby="plans">
 <h2 id="plans">Memory against time</h2>
-<p>The plans between which to choose: no other is both smaller and faster. ${tiers.map((tier) => `<span>${tierMark(tier)}${TIERS[tier].meaning}</span>`).join(' &ensp; ')}</p>
+<p>The plans between which to choose: no other is both smaller and faster. Point at one to read what changes.</p>
+<p class="tiers">${tiers.map((tier) => `<span>${tierMark(tier)}${TIERS[tier].meaning}</span>`).join('')}</p>
 <svg id="frontier" role="group" aria-label="plans: memory against time of a step"></svg>
 <div class="scroll"><table id="points" class="sticky"><thead><tr><th scope="col">plan</th><th scope="col">memory</th><th scope="col">a step</th><th scope="col">tokens/s</th><th scope="col" class="left">numerics</th>
 <th scope="col" class="left">what changes</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>

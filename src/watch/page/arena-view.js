@@ -44,11 +44,13 @@ export function drawArena(canvas, { program, picture, view, theme, selected, emp
   const { context, width, height } = openCanvas(canvas);
   const frame = frameOf(width, height, { phases: true });
   const scale = scales(frame, view);
-  drawGrid(context, frame, scale, view, theme, { countAxis: true });
+  drawGrid(context, frame, scale, view, theme, { tickHeight: 44 });
   drawPhases(context, frame, scale, program, theme);
   inside(context, frame, () => {
     drawUnused(context, frame, scale, program, picture, theme);
-    for (const block of program.blocks) drawBlock(context, scale, block, theme, emphasised === undefined || emphasised(block));
+    const strong = emphasised === undefined ? program.blocks : program.blocks.filter(emphasised);
+    if (emphasised !== undefined) for (const block of program.blocks) drawBlock(context, scale, block, theme, theme.pale);
+    for (const block of strong) drawBlock(context, scale, block, theme, theme.fill);
     for (const region of regions(program, picture)) drawRegion(context, frame, scale, region, theme, emphasised === undefined);
     if (selected !== undefined) {
       const { x, y, w, h } = place(scale, selected);
@@ -65,7 +67,7 @@ export function drawCurve(canvas, { program, view, theme, cursor }) {
   const { context, width, height } = openCanvas(canvas);
   const frame = frameOf(width, height, { phases: false });
   const scale = scales(frame, view);
-  drawGrid(context, frame, scale, view, theme, { countAxis: false });
+  drawGrid(context, frame, scale, view, theme, { tickHeight: 28 });
   const from = Math.max(0, Math.floor(view.x0));
   const to = Math.min(program.end, Math.ceil(view.x1) - 1);
   const below = new Float64Array(program.end + 2);
@@ -113,23 +115,35 @@ function place(scale, { birth, death, offset, size }) {
   return { x, y, w: scale.x(death + 1) - x, h: scale.y(offset) - y };
 }
 
-function drawBlock(context, scale, block, theme, strong) {
+function drawBlock(context, scale, block, theme, colours) {
   const { x, y, w, h } = place(scale, block);
-  const canvasWidth = context.canvas.clientWidth;
-  if (x > canvasWidth || x + w < 0 || y > context.canvas.clientHeight || y + h < 0) return;
-  context.globalAlpha = strong ? 1 : 0.13;
-  context.fillStyle = theme.fill[block.storage];
-  // A gap between neighbours, where there is room for one.
-  const gapX = w > 3 ? 0.5 : 0;
-  const gapY = h > 3 ? 0.5 : 0;
-  context.fillRect(x, y + gapY, Math.max(w - gapX, 0.75), Math.max(h - gapY, 0.4));
-  context.globalAlpha = 1;
-  if (!strong || h < 14) return;
+  const { clientWidth, clientHeight } = context.canvas;
+  if (x > clientWidth || x + w < 0 || y > clientHeight || y + h < 0) return;
+  // Whole pixels, so that thin blocks keep their colour.
+  const pixel = 1 / theme.ratio;
+  const [left, right, top, bottom] = [x, x + w, y, y + h].map((at) => Math.round(at * theme.ratio) / theme.ratio);
+  const [width, height] = [Math.max(right - left, pixel), Math.max(bottom - top, h > 0.25 ? pixel : 0)];
+  context.fillStyle = colours[block.storage];
+  context.fillRect(left, top, width, height);
+  drawSeams(context, { left, top, width, height }, theme);
+  if (colours !== theme.fill || h < 14) return;
   const from = Math.max(x, 62) + 5;
-  const room = Math.min(x + w, canvasWidth - 10) - from - 5;
+  const room = Math.min(x + w, clientWidth - 10) - from - 5;
   if (room < 40) return;
   const lines = h >= 30 ? [block.name, bytesText(block.bytes)] : [block.name];
   writeOn(context, theme.ink[block.storage], lines, from, y + h / 2, room);
+}
+
+/** The lines between neighbours: the larger the block, the plainer. */
+function drawSeams(context, { left, top, width, height }, theme) {
+  const pixel = 1 / theme.ratio;
+  context.fillStyle = theme.page;
+  for (const [size, line] of [[height, [left, top, width, pixel]], [width, [left + width - pixel, top, pixel, height]]]) {
+    if (size < 4) continue;
+    context.globalAlpha = Math.min(1, size / 16);
+    context.fillRect(...line);
+  }
+  context.globalAlpha = 1;
 }
 
 function writeOn(context, colour, lines, x, middle, room) {
@@ -179,12 +193,12 @@ function drawUnused(context, frame, scale, program, picture, theme) {
   writeOn(context, theme.faint, [`${bytesText(picture.arenaBytes - program.top)} that other programs use`], frame.left + 10, (top + bottom) / 2, frame.width - 20);
 }
 
-function drawGrid(context, { left, top, width, height }, scale, view, theme, { countAxis }) {
+function drawGrid(context, { left, top, width, height }, scale, view, theme, { tickHeight }) {
   context.fillStyle = theme.faint;
   context.strokeStyle = theme.grid;
   context.lineWidth = 1;
   context.textAlign = 'right';
-  for (const byte of binaryTicks(view.y0, view.y1, Math.max(2, Math.floor(height / 44)))) {
+  for (const byte of binaryTicks(view.y0, view.y1, Math.max(2, Math.floor(height / tickHeight)))) {
     const y = Math.round(scale.y(byte)) + 0.5;
     context.beginPath();
     context.moveTo(left, y);
@@ -194,9 +208,9 @@ function drawGrid(context, { left, top, width, height }, scale, view, theme, { c
   }
   context.textAlign = 'center';
   for (const position of decimalTicks(view.x0, view.x1, Math.max(2, Math.floor(width / 90)), 1)) {
-    const x = scale.x(position);
-    if (x > left + width - 24 && !countAxis) continue;
-    context.fillText(countText(position), Math.max(x, left + 4), top + height + 13);
+    const text = countText(position);
+    const half = context.measureText(text).width / 2;
+    context.fillText(text, Math.min(Math.max(scale.x(position), left + half), left + width - half), top + height + 13);
   }
 }
 

@@ -39,17 +39,28 @@ function readTheme() {
   const read = (name) => style.getPropertyValue(`--${name}`).trim();
   const byClass = (suffix) => Object.fromEntries(picture.storageClasses.map((storage) => [storage, read(`${storage}${suffix}`)]));
   return {
-    fill: byClass(''), ink: byClass('-ink'), text: read('text'), faint: read('faint'), grid: read('grid'), unused: read('unused'), peak: read('peak'), peakInk: read('peak-ink'),
+    ratio: globalThis.devicePixelRatio || 1,
+    fill: byClass(''), pale: Object.fromEntries(Object.entries(byClass('')).map(([storage, colour]) => [storage, mixColours(colour, read('page'), 0.86)])), page: read('page'), ink: byClass('-ink'), text: read('text'), faint: read('faint'), grid: read('grid'), unused: read('unused'), peak: read('peak'), peakInk: read('peak-ink'),
     phase: Object.fromEntries(['forward', 'recompute', 'backward', 'update'].map((phase) => [phase, read(`phase-${phase}`)])),
   };
+}
+
+/** Two colours like #1a78b8, the second with weight `share`. */
+function mixColours(a, b, share) {
+  const parts = (colour) => [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
+  const other = parts(b);
+  return `rgb(${parts(a).map((part, i) => Math.round(part * (1 - share) + other[i] * share)).join(' ')})`;
 }
 
 const limits = () => wholeView(shown.program, picture, shown.part);
 const isWhole = () => sameView(shown.view, limits());
 const frame = () => frameOf(arena.clientWidth, arena.clientHeight, { phases: true });
 const scale = () => scales(frame(), shown.view);
-/** The curve keeps its whole height when the picture is zoomed into. */
-const curveBytes = () => ({ y0: limits().y0, y1: limits().y1 });
+/** The curve keeps its whole height when the picture is zoomed into, and some room above the peak. */
+function curveBytes() {
+  const { y0, y1 } = limits();
+  return { y0, y1: y1 + (y1 - y0) * 0.08 };
+}
 
 function show(view) {
   shown.view = clampView(view, limits());
@@ -301,12 +312,12 @@ function drawPlans() {
   drawFrontier(svg, {
     points: frontier, budgetBytes, onHide: hideTip,
     onShow: (p, node) => {
-      const { right, top } = node.getBoundingClientRect();
+      const { right, bottom } = node.querySelector('.mark').getBoundingClientRect();
       showTip({
         title: p.summary,
         rows: [['memory', bytesText(p.forecastBytes)], ['time', `${timeText(p.stepMs)} a step`], ['speed', `${countText(p.tokensPerSecond)} tokens/s`], ['numerics', p.numerics]],
         list: p.changes,
-      }, right - 16, top);
+      }, right - 8, bottom);
     },
   });
 }

@@ -9,7 +9,10 @@ export function wholeView({ end, top }, picture, part) {
 const LEAST_POSITIONS = 4;
 const LEAST_BYTES = 4096;
 
-/** `view` within `limits`, and not smaller than a few nodes and bytes. */
+/**
+ * `view` within `limits`, and not smaller than a few nodes and bytes.
+ * @returns {{ x0: number, x1: number, y0: number, y1: number }}
+ */
 export function clampView(view, limits) {
   const axis = (low, high, from, to, least) => {
     const size = Math.min(Math.max(high - low, Math.min(least, to - from)), to - from);
@@ -89,6 +92,7 @@ export function followGestures(canvas, port) {
       if (event.type === 'pointerup' && Math.abs(place.x - drag.from.x) > 8 && Math.abs(place.y - drag.from.y) > 8) {
         const [x0, x1] = [drag.from.position, place.position].toSorted((a, b) => a - b);
         const [y0, y1] = [drag.from.byte, place.byte].toSorted((a, b) => a - b);
+        port.leave();
         port.show({ x0, x1, y0, y1 });
       } else port.point(place);
     }
