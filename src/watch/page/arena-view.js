@@ -198,7 +198,7 @@ function drawGrid(context, { left, top, width, height }, scale, view, theme, { t
   context.strokeStyle = theme.grid;
   context.lineWidth = 1;
   context.textAlign = 'right';
-  for (const byte of binaryTicks(view.y0, view.y1, Math.max(2, Math.floor(height / tickHeight)))) {
+  for (const byte of binaryTicks(view.y0, view.y1, Math.max(3, Math.floor(height / tickHeight)))) {
     const y = Math.round(scale.y(byte)) + 0.5;
     context.beginPath();
     context.moveTo(left, y);
@@ -207,7 +207,7 @@ function drawGrid(context, { left, top, width, height }, scale, view, theme, { t
     context.fillText(bytesTick(byte), left - 7, y);
   }
   context.textAlign = 'center';
-  for (const position of decimalTicks(view.x0, view.x1, Math.max(2, Math.floor(width / 90)), 1)) {
+  for (const position of decimalTicks(view.x0, view.x1, Math.max(3, Math.floor(width / 90)), 1)) {
     const text = countText(position);
     const half = context.measureText(text).width / 2;
     context.fillText(text, Math.min(Math.max(scale.x(position), left + half), left + width - half), top + height + 13);

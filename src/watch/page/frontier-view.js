@@ -29,11 +29,11 @@ export function drawFrontier(svg, { points, budgetBytes, onShow, onHide }) {
   const [y0, y1] = around(points.map((p) => p.stepMs));
   const x = (bytes) => frame.left + ((bytes - x0) / (x1 - x0)) * frame.width;
   const y = (ms) => frame.top + frame.height - ((ms - y0) / (y1 - y0)) * frame.height;
-  for (const ms of decimalTicks(y0, y1, Math.max(2, Math.floor(frame.height / 44)))) {
+  for (const ms of decimalTicks(y0, y1, Math.max(3, Math.floor(frame.height / 44)))) {
     element('line', { class: 'grid', x1: frame.left, x2: frame.left + frame.width, y1: y(ms), y2: y(ms) }, svg);
     element('text', { class: 'tick', x: frame.left - 8, y: y(ms) + 4, 'text-anchor': 'end' }, svg, timeText(ms));
   }
-  for (const bytes of binaryTicks(x0, x1, Math.max(2, Math.floor(frame.width / 84)))) {
+  for (const bytes of binaryTicks(x0, x1, Math.max(3, Math.floor(frame.width / 84)))) {
     element('line', { class: 'grid', y1: frame.top, y2: frame.top + frame.height, x1: x(bytes), x2: x(bytes) }, svg);
     element('text', { class: 'tick', x: x(bytes), y: frame.top + frame.height + 17, 'text-anchor': 'middle' }, svg, bytesTick(bytes));
   }

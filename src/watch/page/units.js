@@ -33,21 +33,22 @@ export function timeText(ms) {
   return `${Number((ms / 60_000).toPrecision(3))} min`;
 }
 
-/** Multiples of a power of two, at most `most` of them. */
+/** Multiples of a power of two, at most `most` (3 or more) of them. */
 export function binaryTicks(from, to, most) {
   let step = 1;
-  while ((to - from) / step > most) step *= 2;
+  while (countMultiples(from, to, step) > most) step *= 2;
   return multiples(from, to, step);
 }
 
-/** Multiples of 1, 2 or 5 times a power of ten, and of `least` at least. */
+/** Multiples of 1, 2 or 5 times a power of ten, at most `most` (3 or more) of them; the power is `least` at least. */
 export function decimalTicks(from, to, most, least = 0) {
   let step = Math.max(least, 10 ** Math.floor(Math.log10(Math.max(to - from, Number.MIN_VALUE) / most)));
-  for (const factor of [2, 2.5, 2]) {
-    if ((to - from) / step <= most) break;
-    step *= factor;
-  }
+  for (let i = 0; countMultiples(from, to, step) > most; i++) step *= [2, 2.5, 2][i % 3];
   return multiples(from, to, step);
+}
+
+function countMultiples(from, to, step) {
+  return Math.floor(to / step) - Math.ceil(from / step) + 1;
 }
 
 function multiples(from, to, step) {
