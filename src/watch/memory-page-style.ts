@@ -47,7 +47,7 @@ th, td { text-align: right; padding: 5px 0 5px 18px; border-bottom: 1px solid va
 th:first-child { text-align: left; padding-left: 0; } thead th { color: var(--faint); font-size: 12.5px; vertical-align: bottom; }
 td.left, th.left { text-align: left; } tfoot th, tfoot td { font-weight: 650; border-bottom: 0; } td.none { color: var(--faint); }
 .sticky th:first-child { position: sticky; left: 0; background: var(--page); max-width: 56vw; white-space: normal; }
-.kinds tbody th { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: normal; overflow-wrap: break-word; word-break: break-word; min-width: 9em; }
+.kinds tbody th { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: normal; overflow-wrap: anywhere; min-width: 12em; } .kinds small { display: none; }
 .kinds td:nth-child(2), .kinds thead th:nth-child(2) { text-align: left; }
 .kinds tr[tabindex]:hover, .kinds tr[tabindex]:focus { background: var(--panel); outline: none; } .kinds tr[tabindex]:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 .controls { display: flex; flex-wrap: wrap; gap: 8px 14px; align-items: center; margin: 12px 0 8px; font-size: 13.5px; }
@@ -60,6 +60,7 @@ button[aria-pressed="true"] { background: var(--text); color: var(--page); borde
 button:focus-visible, select:focus-visible, canvas:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .stage { position: relative; } canvas { display: block; width: 100%; } #arena { height: 480px; cursor: crosshair; touch-action: pan-y; border-radius: 4px; } #arena.zoomed { touch-action: none; }
 #curve { height: 120px; margin-top: 4px; cursor: crosshair; } #box { position: absolute; border: 1.5px solid var(--text); background: color-mix(in srgb, var(--accent) 18%, transparent); pointer-events: none; }
+#mark { position: absolute; border: 2px solid var(--text); outline: 1px solid var(--page); pointer-events: none; }
 .axis { display: flex; justify-content: space-between; gap: 12px; color: var(--faint); font-size: 12.5px; margin: 2px 10px 0 62px; }
 #tip { position: fixed; z-index: 5; max-width: min(430px, calc(100vw - 16px)); background: var(--page); color: var(--text); border: 1px solid var(--line); border-radius: 9px;
   box-shadow: 0 6px 24px rgb(0 0 0 / 0.22); padding: 9px 12px; font-size: 13px; line-height: 1.4; pointer-events: none; }
@@ -79,7 +80,8 @@ footer { margin-top: 48px; color: var(--faint); font-size: 13px; }
   main { padding: 20px 16px 48px; } h1 { font-size: 22px; } .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tile dd { font-size: 19px; }
   .facts { columns: 1; } .facts div { grid-template-columns: 8.5em 1fr; } #arena { height: 400px; } .bar, .segment { height: 30px; line-height: 30px; }
   .two { grid-template-columns: minmax(0, 1fr); } .hint { margin-left: 0; } .axis { margin-left: 0; } th, td { padding-left: 12px; }
-  .kinds td:nth-child(2), .kinds thead th:nth-child(2) { font-size: 0; padding-left: 8px; } .kinds td, .kinds thead th { padding-left: 8px; font-size: 13px; } .kinds tbody th { font-size: 12px; }
+  .kinds td:nth-child(2), .kinds thead th:nth-child(2) { display: none; } .kinds td, .kinds thead th { padding-left: 8px; font-size: 13px; } .kinds thead th:first-child { padding-left: 0; }
+  .kinds tbody th { font-size: 12px; } .kinds small { display: block; font: 12px system-ui, sans-serif; color: var(--faint); }
 }
 @media (forced-colors: active) { .swatch, .segment, .chip { forced-color-adjust: none; } }
 `;

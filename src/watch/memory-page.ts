@@ -126,11 +126,11 @@ function renderArena({ report, picture }: MemoryPage): string {
 <span class="group" role="group" aria-label="zoom"><button type="button" id="far" aria-label="zoom out">−</button><button type="button" id="near" aria-label="zoom in">+</button><button type="button" id="reset">reset</button></span>
 </div>
 <div class="legend" role="group" aria-label="show one storage class">${classes.map((storage) => `<button type="button" data-storage="${storage}" aria-pressed="false">${swatch(storage)}${storage}</button>`).join('')}</div>
-<div class="stage"><canvas id="arena" tabindex="0" role="application" aria-label="picture of the arena over the schedule; arrows walk from value to value" aria-describedby="tip"></canvas><div id="box" hidden></div></div>
+<div class="stage"><canvas id="arena" tabindex="0" role="application" aria-label="picture of the arena over the schedule; arrows walk from value to value" aria-describedby="tip"></canvas><div id="mark" hidden></div><div id="box" hidden></div></div>
 <div class="axis"><span>↑ bytes of the arena</span><span>node of the schedule →</span></div>
 <canvas id="curve" role="img" aria-label="live bytes over the schedule, stacked by storage class"></canvas>
 <div class="axis"><span>↑ live bytes, by class</span><span>same schedule →</span></div>
-<p class="hint">Point at a value, or tap it, to read it. Wheel or a dragged box: nearer. Shift and drag: move. Double-click: everything. Keys: arrows walk, + and − zoom, 0 everything, p the peak.</p>
+<p class="hint">Point at a value, or tap it, to read it. Wheel or a dragged box: nearer. Shift and drag: move. Double-click: all. Keys: arrows walk, + − zoom, 0 all, p peak.</p>
 <noscript><p>The picture needs JavaScript; the tables do not.</p></noscript>
 </section>`;
 }

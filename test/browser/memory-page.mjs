@@ -7,11 +7,12 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { renderMemoryPage } from '../../dist/watch/memory-page.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const require = createRequire(import.meta.url);
@@ -40,6 +41,7 @@ try {
   for (const colorScheme of ['light', 'dark']) {
     for (const viewport of [{ width: 1280, height: 900 }, { width: 400, height: 800 }]) await lookAt(plan, { colorScheme, viewport });
   }
+  await lookAtFrontier(plan);
   console.log(`browser: memory page passed, ${checks} checks`);
 } catch (error) {
   console.error(error);
@@ -50,8 +52,38 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
+/** The plans to choose from, which the command line may have none of. */
+async function lookAtFrontier({ memory }) {
+  const file = join(folder, 'frontier.html');
+  const none = { names: [], scopes: [], storages: [], births: [], deaths: [], offsets: [], bytes: [] };
+  const picture = {
+    alignment: 64, arenaBytes: 64, persistentBytes: 0, processBytes: 0, strings: ['op'], storageClasses: ['workspace'], persistent: none,
+    programs: [{ name: 'step', phases: [{ phase: 'forward', from: 0, to: 0 }], nodes: [0], rectangles: { ...none, names: [0], scopes: [0], storages: [0], births: [0], deaths: [0], offsets: [0], bytes: [64] },
+      peakPosition: 0, liveBytes: [64, 0] }],
+  };
+  const point = (forecastBytes, stepMs, numerics, summary, changes) => ({ forecastBytes, stepMs, tokensPerSecond: 1e6 / stepMs, numerics, summary, changes, chosen: changes.length === 0 });
+  const frontier = [point(3e9, 900, 'bitwise', 'everything kept', ['no recompute']), point(2e9, 1100, 'reordered', 'recompute <all>', []), point(1e9, 2000, 'changed', 'bf16', ['bf16 activations'])];
+  writeFileSync(file, renderMemoryPage({ title: 'plans', facts: [], report: memory, picture, frontier, budgetBytes: 2.5e9 }));
+  const tab = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+  const troubles = [];
+  tab.on('pageerror', (error) => troubles.push(String(error)));
+  tab.on('console', (message) => troubles.push(message.text()));
+  await tab.goto(pathToFileURL(file).href);
+  await check('plans: one mark each, the chosen one ringed, each tells what changes', async () => {
+    assert.equal(await tab.locator('#frontier .point').count(), 3);
+    assert.equal(await tab.locator('#frontier .ring').count(), 1);
+    assert.equal(await tab.textContent('#frontier .budget-label'), 'budget 2.33 GiB');
+    await tab.hover('#frontier .tier-changed .mark');
+    assert.match(await tab.innerText('#tip'), /^bf16[^]*953\.7 MiB[^]*2 s a step[^]*500 tokens\/s[^]*changed[^]*bf16 activations/);
+    await tab.focus('#frontier .chosen');
+    assert.match(await tab.innerText('#tip'), /^recompute <all>/);
+    assert.deepEqual(troubles, []);
+  });
+  await tab.close();
+}
+
 async function lookAt({ memory, model }, { colorScheme, viewport }) {
-  const context = await browser.newContext({ viewport, colorScheme });
+  const context = await browser.newContext({ viewport, colorScheme, hasTouch: viewport.width < 500 });
   const tab = await context.newPage();
   const troubles = [];
   tab.on('console', (message) => troubles.push(`${message.type()}: ${message.text()}`));
@@ -111,6 +143,11 @@ async function lookAt({ memory, model }, { colorScheme, viewport }) {
     assert.ok(text.includes(picture.storageClasses[rectangles.storages[largest]]), text);
     assert.ok(text.includes(`${rectangles.births[largest]} ${picture.strings[program.nodes[rectangles.births[largest]]]} (`), text);
     await inWindow();
+    if (viewport.width >= 500) return;
+    await tab.mouse.move(0, 0);
+    assert.equal(await tip(), '');
+    await tab.touchscreen.tap(box.x + 62 + frame.width / 2, box.y + 42 + frame.height - 2);
+    assert.ok((await tip()).includes('always'), `after a tap on a parameter the tip says '${await tip()}'`);
   });
 
   await check(`${where}: keys go to the peak, walk and zoom`, async () => {

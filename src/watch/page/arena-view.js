@@ -39,8 +39,8 @@ export function openCanvas(canvas) {
   return { context, width, height };
 }
 
-/** Draws the blocks of `program` within `view` (x0, x1, y0, y1); `selected` is outlined, what `emphasised` refuses is faint. */
-export function drawArena(canvas, { program, picture, view, theme, selected, emphasised }) {
+/** Draws the blocks of `program` within `view` (x0, x1, y0, y1); what `emphasised` refuses is faint. */
+export function drawArena(canvas, { program, picture, view, theme, emphasised }) {
   const { context, width, height } = openCanvas(canvas);
   const frame = frameOf(width, height, { phases: true });
   const scale = scales(frame, view);
@@ -49,15 +49,9 @@ export function drawArena(canvas, { program, picture, view, theme, selected, emp
   inside(context, frame, () => {
     drawUnused(context, frame, scale, program, picture, theme);
     const strong = emphasised === undefined ? program.blocks : program.blocks.filter(emphasised);
-    if (emphasised !== undefined) for (const block of program.blocks) drawBlock(context, scale, block, theme, theme.pale);
-    for (const block of strong) drawBlock(context, scale, block, theme, theme.fill);
+    if (emphasised !== undefined) for (const block of program.blocks) drawBlock(context, scale, block, theme, { colours: theme.pale, thinnest: 0.5 });
+    for (const block of strong) drawBlock(context, scale, block, theme, { colours: theme.fill, thinnest: emphasised === undefined ? 0.5 : 0 });
     for (const region of regions(program, picture)) drawRegion(context, frame, scale, region, theme, emphasised === undefined);
-    if (selected !== undefined) {
-      const { x, y, w, h } = place(scale, selected);
-      context.lineWidth = 2;
-      context.strokeStyle = theme.text;
-      context.strokeRect(x - 1, y - 1, w + 2, h + 2);
-    }
   });
   drawPeak(context, frame, scale, program, theme);
 }
@@ -94,6 +88,14 @@ export function drawCurve(canvas, { program, view, theme, cursor }) {
   if (peak >= frame.left && peak <= frame.left + frame.width) verticalLine(context, frame, peak, theme.peak, [4, 3]);
 }
 
+/** Where a block is on the canvas, cut off at the edges of the picture; undefined when it is outside. */
+export function blockBox(frame, scale, block) {
+  const { x, y, w, h } = place(scale, block);
+  const [left, right] = [Math.max(x, frame.left), Math.min(x + w, frame.left + frame.width)];
+  const [top, bottom] = [Math.max(y, frame.top), Math.min(y + h, frame.top + frame.height)];
+  return right < left || bottom < top ? undefined : { left, top, width: right - left, height: bottom - top };
+}
+
 function step(context, scale, position, byte, first) {
   if (first) context.moveTo(scale.x(position), scale.y(byte));
   else context.lineTo(scale.x(position), scale.y(byte));
@@ -115,14 +117,15 @@ function place(scale, { birth, death, offset, size }) {
   return { x, y, w: scale.x(death + 1) - x, h: scale.y(offset) - y };
 }
 
-function drawBlock(context, scale, block, theme, colours) {
+/** Blocks of `thinnest` pixels and more get a pixel at least. */
+function drawBlock(context, scale, block, theme, { colours, thinnest }) {
   const { x, y, w, h } = place(scale, block);
   const { clientWidth, clientHeight } = context.canvas;
   if (x > clientWidth || x + w < 0 || y > clientHeight || y + h < 0) return;
-  // Whole pixels, so that thin blocks keep their colour.
+  // Whole pixels, so that thin blocks keep their colour; of the thinnest those show that cover the middle of a pixel.
   const pixel = 1 / theme.ratio;
   const [left, right, top, bottom] = [x, x + w, y, y + h].map((at) => Math.round(at * theme.ratio) / theme.ratio);
-  const [width, height] = [Math.max(right - left, pixel), Math.max(bottom - top, h > 0.25 ? pixel : 0)];
+  const [width, height] = [Math.max(right - left, pixel), Math.max(bottom - top, h * theme.ratio >= thinnest ? pixel : 0)];
   context.fillStyle = colours[block.storage];
   context.fillRect(left, top, width, height);
   drawSeams(context, { left, top, width, height }, theme);

@@ -1,7 +1,7 @@
 /** Wires the page: reads its data, keeps what is shown, draws on change. */
 
 import { blockAt, kindOf, kindsAt, liveAt, openPrograms } from './blocks.js';
-import { drawArena, drawCurve, frameOf, scales } from './arena-view.js';
+import { blockBox, drawArena, drawCurve, frameOf, scales } from './arena-view.js';
 import { drawFrontier } from './frontier-view.js';
 import { bytesText, countText, shareText, timeText } from './units.js';
 import { clampView, followGestures, sameView, wholeView, zoomView } from './zoom.js';
@@ -24,10 +24,11 @@ function redraw() {
   waiting = true;
   requestAnimationFrame(() => {
     waiting = false;
-    const { program, view, selected, cursor, kind, storage } = shown;
+    const { program, view, cursor, kind, storage } = shown;
     const emphasised = kind === undefined && storage === undefined ? undefined
       : (block) => (storage === undefined || block.storage === storage) && (kind === undefined || (kindOf(block) === kind.name && block.storage === kind.storage));
-    drawArena(arena, { program, picture, view, theme, selected, emphasised });
+    drawArena(arena, { program, picture, view, theme, emphasised });
+    markSelected();
     drawCurve(curve, { program, view: { ...view, ...curveBytes() }, theme, cursor });
     at('reset').disabled = isWhole();
     arena.classList.toggle('zoomed', !isWhole());
@@ -135,12 +136,17 @@ function hideTip() {
   tip.hidden = true;
 }
 
+/** Outlines the selected block; an element of its own, so that pointing about draws nothing anew. */
+function markSelected() {
+  const edges = shown.selected === undefined ? undefined : blockBox(frame(), scale(), shown.selected);
+  at('mark').hidden = edges === undefined;
+  if (edges === undefined) return;
+  for (const [side, length] of Object.entries(edges)) at('mark').style[side] = `${side === 'left' || side === 'top' ? length - 2 : length + 4}px`;
+}
+
 function select(block, place) {
-  if (block !== shown.selected) {
-    shown.selected = block;
-    redraw();
-  }
-  shown.keyboard = place;
+  shown.selected = block;
+  markSelected();
   if (block === undefined) hideTip();
   else {
     const { left, top } = arena.getBoundingClientRect();
@@ -274,7 +280,7 @@ function listKinds() {
   at('kinds-node').textContent = program.nodeName(program.peakPosition);
   const rest = kinds.slice(KINDS);
   const list = kinds.length > KINDS + 1 ? kinds.slice(0, KINDS) : kinds;
-  const rows = list.map((kind) => kindRow([kind.name, kind.storage, countText(kind.count), bytesText(kind.bytes), shareText(kind.bytes / live)], kind));
+  const rows = list.map((kind) => kindRow([kind.name, '', countText(kind.count), bytesText(kind.bytes), shareText(kind.bytes / live)], kind));
   if (kinds.length > KINDS + 1) {
     const bytes = rest.reduce((sum, kind) => sum + kind.bytes, 0);
     rows.push(kindRow([`${countText(rest.length)} more kinds`, '', countText(rest.reduce((sum, kind) => sum + kind.count, 0)), bytesText(bytes), shareText(bytes / live)]));
@@ -286,13 +292,13 @@ function kindRow(cells, kind) {
   const row = document.createElement('tr');
   cells.forEach((text, index) => {
     const cell = document.createElement(index === 0 ? 'th' : 'td');
-    if (index === 0) cell.scope = 'row';
-    if (index === 1 && kind !== undefined) {
-      const swatch = document.createElement('i');
-      swatch.className = `swatch c-${kind.storage}`;
-      cell.append(swatch);
-    }
-    cell.append(text);
+    if (index === 0) {
+      cell.scope = 'row';
+      // Names break behind their signs.
+      for (const part of text.split(/(?<=[./_:])/)) cell.append(part, document.createElement('wbr'));
+      if (kind !== undefined) cell.append(classLabel('small', kind));
+    } else if (index === 1 && kind !== undefined) cell.append(classLabel('span', kind));
+    else cell.append(text);
     row.append(cell);
   });
   if (kind === undefined) return row;
@@ -304,6 +310,14 @@ function kindRow(cells, kind) {
   for (const event of ['pointerenter', 'focus']) row.addEventListener(event, () => mark(kind));
   for (const event of ['pointerleave', 'blur']) row.addEventListener(event, () => mark(undefined));
   return row;
+}
+
+function classLabel(element, { storage }) {
+  const label = document.createElement(element);
+  const swatch = document.createElement('i');
+  swatch.className = `swatch c-${storage}`;
+  label.append(swatch, storage);
+  return label;
 }
 
 function drawPlans() {
