@@ -2,7 +2,10 @@
  * The memory page in a real browser: makes a page and the plan's JSON with the built command line, opens the page and compares. Hovering, keys,
  * zoom, other programs, both colour schemes, a narrow window.
  *
- *     node test/browser/memory-page.mjs      needs the built project, ../shared, playwright-core (any folder: PLAYWRIGHT_CORE) and Chromium (CHROMIUM, default /usr/bin/chromium)
+ *     node test/browser/memory-page.mjs
+ *
+ * Needs the built project, ../shared, playwright-core (PLAYWRIGHT_CORE: its folder, where it is not in node_modules), and Chromium (CHROMIUM: its path, default
+ * /usr/bin/chromium, of Debian's package chromium).
  */
 
 import assert from 'node:assert/strict';
@@ -15,11 +18,21 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { renderMemoryPage } from '../../dist/watch/memory-page.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const require = createRequire(import.meta.url);
-const { chromium } = require(process.env.PLAYWRIGHT_CORE ?? 'playwright-core');
+const { chromium } = playwright();
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-browser-'));
 const page = join(folder, 'memory.html');
 let checks = 0;
+
+/** It is no dependency of the project: CI puts it into a folder of its own. */
+function playwright() {
+  try {
+    return createRequire(import.meta.url)(process.env.PLAYWRIGHT_CORE ?? 'playwright-core');
+  } catch (error) {
+    console.error(error.message.split('\n')[0]);
+    console.log('browser: memory page FAILED: npm install --prefix DIR playwright-core, then PLAYWRIGHT_CORE=DIR/node_modules/playwright-core');
+    process.exit(1);
+  }
+}
 
 /** `look` fails by throwing. */
 async function check(name, look) {
@@ -137,10 +150,18 @@ async function lookAt({ memory, model }, { colorScheme, viewport }) {
     const frame = { left: 62, top: 42, width: box.width - 72, height: box.height - 66 };
     const position = (rectangles.births[largest] + rectangles.deaths[largest] + 1) / 2;
     const byte = rectangles.offsets[largest] + rectangles.bytes[largest] / 2;
-    await tab.mouse.move(box.x + frame.left + (position / (program.nodes.length + 1)) * frame.width, box.y + frame.top + frame.height * (1 - byte / picture.arenaBytes));
+    const [x, y] = [frame.left + (position / (program.nodes.length + 1)) * frame.width, frame.top + frame.height * (1 - byte / picture.arenaBytes)];
+    const storage = picture.storageClasses[rectangles.storages[largest]];
+    const [drawn, expected] = await tab.evaluate(([dx, dy, name]) => {
+      const canvas = document.getElementById('arena');
+      const { data } = canvas.getContext('2d').getImageData((dx * canvas.width) / canvas.clientWidth, (dy * canvas.height) / canvas.clientHeight, 1, 1);
+      return [`#${[...data.slice(0, 3)].map((part) => part.toString(16).padStart(2, '0')).join('')}`, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()];
+    }, [x, y, storage]);
+    assert.equal(drawn, expected, `the pixel in the middle of the largest rectangle, of class ${storage}`);
+    await tab.mouse.move(box.x + x, box.y + y);
     const text = await tip();
     assert.ok(text.startsWith(picture.strings[rectangles.names[largest]]), `the tip says '${text}'`);
-    assert.ok(text.includes(picture.storageClasses[rectangles.storages[largest]]), text);
+    assert.ok(text.includes(storage), text);
     assert.ok(text.includes(`${rectangles.births[largest]} ${picture.strings[program.nodes[rectangles.births[largest]]]} (`), text);
     await inWindow();
     if (viewport.width >= 500) return;

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { formatBytes } from '../../base/bytes.ts';
 import { formatCount, formatShare } from '../../cli/numbers.ts';
 import { samplePicture } from '../testing/sample-picture.ts';
+import { blockBox, frameOf, scales } from './arena-view.js';
 import { blockAt, kindsAt, openPrograms } from './blocks.js';
 import { binaryTicks, bytesText, bytesTick, countText, decimalTicks, shareText, timeText } from './units.js';
 import { clampView, wholeView, zoomView } from './zoom.js';
@@ -73,6 +74,19 @@ describe('views', () => {
   it('show the whole arena or the transient part', () => {
     expect(wholeView(program, picture, 'whole')).toEqual({ x0: 0, x1: 4, y0: 0, y1: 256 });
     expect(wholeView(program, picture, 'transient')).toEqual({ x0: 0, x1: 4, y0: 128, y1: 256 });
+  });
+
+  it('map positions and bytes to pixels and back', () => {
+    const frame = frameOf(500, 400, { phases: true });
+    const scale = scales(frame, { x0: 10, x1: 30, y0: 1000, y1: 3000 });
+    expect([scale.x(10), scale.x(30), scale.y(1000), scale.y(3000)]).toEqual([frame.left, frame.left + frame.width, frame.top + frame.height, frame.top]);
+    fc.assert(fc.property(fc.double({ min: -100, max: 100, noNaN: true }), fc.double({ min: 0, max: 1e6, noNaN: true }), (position, byte) => {
+      expect(scale.position(scale.x(position))).toBeCloseTo(position, 6);
+      expect(scale.byte(scale.y(byte))).toBeCloseTo(byte, 3);
+    }));
+    const block = { birth: 0, death: 19, offset: 2000, size: 4000 };
+    expect(blockBox(frame, scale, block)).toEqual({ left: frame.left, top: frame.top, width: frame.width / 2, height: frame.height / 2 });
+    expect(blockBox(frame, scale, { ...block, birth: 31, death: 40 })).toBeUndefined();
   });
 
   it('stay within their limits and keep the point that is zoomed at', () => {
