@@ -49,7 +49,7 @@ async function buildNative() {
 function removeStale() {
   for (const name of readdirSync(join(root, 'dist'), { recursive: true })) {
     const source = /^(.*)\.(?:d\.ts|js)$/.exec(name)?.[1];
-    if (source !== undefined && !existsSync(join(root, 'src', `${source}.ts`))) rmSync(join(root, 'dist', name));
+    if (source !== undefined && !['.ts', '.js'].some((ending) => existsSync(join(root, 'src', `${source}${ending}`)))) rmSync(join(root, 'dist', name));
   }
 }
 
@@ -58,7 +58,7 @@ function sourceHash() {
   const hash = createHash('sha256');
   for (const name of ['tsconfig.json', 'tsconfig.build.json', 'package.json']) hash.update(readFileSync(join(root, name)));
   const sources = readdirSync(join(root, 'src'), { recursive: true })
-    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+    .filter((name) => /\.[jt]s$/.test(name) && !name.endsWith('.test.ts'))
     .sort((a, b) => (a < b ? -1 : 1));
   for (const name of sources) hash.update(name).update('\0').update(readFileSync(join(root, 'src', name))).update('\0');
   return hash.digest('hex');

@@ -4,17 +4,15 @@ import type { Command } from 'commander';
 import { FulltuneError } from '../base/errors.ts';
 import { numberFlag } from './checked-flags.ts';
 import { renderData, renderModel } from './inspect-view.ts';
-import { showPlan } from './plan.ts';
-import { addConfigArguments, configOf, planConfigOf } from './run-config.ts';
+import { configurePlanOutput } from './plan.ts';
+import { addConfigArguments, configOf } from './run-config.ts';
 import type { ConfigureVerb, VerbContext } from './verb.ts';
 
 export const configureInspect: ConfigureVerb = (command, context, run) => {
   configureData(command.command('data').description('Rows as the model sees them, trained tokens marked, and counts over all.'), context, run);
   configureModel(command.command('model').description('Tensors of a model folder, grouped, with totals.'), context, run);
   const memory = command.command('memory').description('The plan of a run and its memory, as fulltune plan prints it.');
-  addConfigArguments(memory)
-    .option('--json', 'the plan as one JSON object on standard output')
-    .action(() => run(async () => showPlan(await planConfigOf(memory), context, { json: memory.opts<{ json?: true }>().json === true })));
+  configurePlanOutput(addConfigArguments(memory), context, run);
 };
 
 function configureData(command: Command, { terminal, loadEngine }: VerbContext, run: Parameters<ConfigureVerb>[2]): void {

@@ -4,23 +4,14 @@ import { formatBytes } from '../base/bytes.ts';
 import { formatTable } from '../base/table.ts';
 import { STORAGE_CLASSES, type StorageClass } from '../run/storage-class.ts';
 import type { MemoryReport, PlanResult } from '../index.ts';
-import type { Paint } from './colour.ts';
+import { PLAIN, type Paint } from './colour.ts';
 import { formatCount, formatDuration, formatShare, plural } from './numbers.ts';
 
 /** Everything `plan()` found, ending with whether it fits. */
 export function renderPlan(result: PlanResult, paint: Paint): string {
-  const { model, data, plan, choices, techniques, notices } = result;
-  const facts = [
-    ['model', `${model.name} (${model.type}), ${formatCount(model.parameters)} parameters`],
-    ...(data === undefined ? [] : [
-      ['data', `${plural(data.documents, 'document')}, ${formatCount(data.tokens)} tokens, ${formatShare(data.tokens === 0 ? 0 : data.trainedTokens / data.tokens)} trained${data.cut > 0 ? `, ${formatCount(data.cut)} cut off` : ''}`],
-      ['rows', `${formatCount(data.rowsPerEpoch)} per epoch, up to ${formatCount(data.maxLength)} tokens`],
-    ]),
-    ['batch', batchText(plan.batch)],
-    ['speed', speedText(result)],
-  ];
+  const { choices, techniques, notices } = result;
   return joinParts([
-    formatTable(facts),
+    formatTable(planFacts(result)),
     renderTechniques(techniques, paint),
     renderChoices(choices, paint),
     renderNotices(notices, paint),
@@ -28,6 +19,20 @@ export function renderPlan(result: PlanResult, paint: Paint): string {
     renderFrontier(result.frontier, paint),
     renderVerdict(result, paint),
   ]);
+}
+
+/** Model, data, rows, batch and predicted speed, by name. */
+export function planFacts(result: PlanResult): readonly (readonly [string, string])[] {
+  const { model, data, plan } = result;
+  return [
+    ['model', `${model.name} (${model.type}), ${formatCount(model.parameters)} parameters`],
+    ...(data === undefined ? [] : [
+      ['data', `${plural(data.documents, 'document')}, ${formatCount(data.tokens)} tokens, ${formatShare(data.tokens === 0 ? 0 : data.trainedTokens / data.tokens)} trained${data.cut > 0 ? `, ${formatCount(data.cut)} cut off` : ''}`] as const,
+      ['rows', `${formatCount(data.rowsPerEpoch)} per epoch, up to ${formatCount(data.maxLength)} tokens`] as const,
+    ]),
+    ['batch', batchText(plan.batch)],
+    ['speed', speedText(result)],
+  ];
 }
 
 /** `1.52 s per update, 2,690 tokens/s, 15 updates in 23 s`, all predicted. */
@@ -104,13 +109,17 @@ function renderPrograms({ programs }: MemoryReport): string {
 }
 
 function renderVerdict(result: PlanResult, paint: Paint): string {
+  const remedies = result.kind === 'too-small' ? result.remedies : [];
+  return [verdictText(result, paint), ...remedies.map((remedy) => `  ${remedy}`)].join('\n');
+}
+
+/** `FITS: 244.0 MiB needed, 1.00 GiB free`. */
+export function verdictText(result: PlanResult, paint: Paint = PLAIN): string {
   switch (result.kind) {
     case 'fits':
       return `${paint.apply('green', 'FITS')}: ${formatBytes(result.memory.forecastBytes)} of ${budgetText(result)}`;
-    case 'too-small': {
-      const head = `${paint.apply('red', 'DOES NOT FIT')}: the smallest plan needs ${formatBytes(result.neededBytes)}, and there are ${budgetText(result)}`;
-      return [head, ...result.remedies.map((remedy) => `  ${remedy}`)].join('\n');
-    }
+    case 'too-small':
+      return `${paint.apply('red', 'DOES NOT FIT')}: the smallest plan needs ${formatBytes(result.neededBytes)}, and there are ${budgetText(result)}`;
     default:
       return result satisfies never;
   }

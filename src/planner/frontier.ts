@@ -35,14 +35,13 @@ export function frontierOf(chosen: Candidate, { evaluator, request, groups }: Fr
   const sorted = [...points.values()].sort((a, b) => b.bytes - a.bytes);
   const kept = sorted.filter((candidate) => candidate === chosen || !sorted.some((other) => beats(other, candidate)));
   const changedBy = new Map(groups.flatMap((group) => group.map(({ plan, changed }) => [withoutProposals(plan), changed] as const)));
-  return kept.map((candidate, index): FrontierPoint => {
+  return kept.map((candidate): FrontierPoint => {
     const { plan, bytes, stepMs } = candidate;
-    const before = kept[index - 1];
     const tokens = plan.batch.rowsPerUpdate * request.maxLength;
     return {
       forecastBytes: bytes, stepMs, tokensPerSecond: tokens / (stepMs / 1000),
       numerics: tierOf(plan, changedBy.get(withoutProposals(plan)) ?? []),
-      summary: summaryOf(plan), changes: before === undefined ? [] : differences(before.plan, plan), chosen: candidate === chosen,
+      summary: summaryOf(plan), changes: differences(chosen.plan, plan), chosen: candidate === chosen,
     };
   });
 }

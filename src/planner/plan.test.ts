@@ -116,10 +116,10 @@ describe('the plan', () => {
     const planned = planRun(request(2 ** 34));
     const points = planned.frontier();
     expect(points.filter(({ chosen }) => chosen)).toHaveLength(1);
+    for (const { changes, chosen } of points) expect(changes.length > 0).toBe(!chosen);
     points.slice(1).forEach((point, i) => {
       expect(point.forecastBytes).toBeLessThan(points[i]!.forecastBytes);
       expect(point.stepMs).toBeGreaterThan(points[i]!.stepMs);
-      expect(point.changes.length).toBeGreaterThan(0);
     });
   });
 });

@@ -1,18 +1,17 @@
-/** A point of the frontier: a plan that no other plan beats in both memory and time. */
+/** The plans between which a user can choose: no other plan is both smaller and faster than one of these. */
 
 import type { NumericsTier } from './training-plan.ts';
 
 export interface FrontierPoint {
-  /** What the process holds at most. */
+  /** Arena plus the process constant. */
   readonly forecastBytes: number;
   /** Predicted time of one update. */
   readonly stepMs: number;
   readonly tokensPerSecond: number;
-  /** What it does to the numbers, compared with the plan of the settings alone. */
   readonly numerics: NumericsTier;
-  /** The techniques in use, in a few words. */
+  /** The plan in a few words: `micro-batch 4, full recompute`. */
   readonly summary: string;
-  /** What differs from the next point that needs more memory. */
+  /** What differs from the chosen plan, one line each; empty for the chosen one. */
   readonly changes: readonly string[];
   readonly chosen: boolean;
 }

@@ -2,6 +2,7 @@
 
 import type { ChoosePlan } from '../compile/planned-run.ts';
 import type { DataStatistics } from '../data/prepare.ts';
+import { memoryPicture, type MemoryPicture } from '../memory/picture.ts';
 import type { MemoryReport } from '../memory/report.ts';
 import { parsePlanConfig } from '../run/config-schema.ts';
 import type { Choice } from '../run/events.ts';
@@ -40,6 +41,8 @@ interface PlanFacts {
   readonly tokensPerSecond: number;
   /** Most memory first. */
   readonly frontier: readonly FrontierPoint[];
+  /** Where every value lies and when; with `picture: true` only. */
+  readonly picture?: MemoryPicture;
 }
 
 export type PlanResult =
@@ -53,11 +56,13 @@ export interface PlanOptions {
   readonly signal?: AbortSignal;
   /** Look at this plan instead of making one. */
   readonly plan?: TrainingPlan;
+  /** Adds `picture` to the result: a few hundred kilobytes for a small model. */
+  readonly picture?: boolean;
 }
 
-export async function planOnly(config: PlanConfig, choose: ChoosePlan, { plan, ...options }: PlanOptions = {}): Promise<PlanResult> {
+export async function planOnly(config: PlanConfig, choose: ChoosePlan, { plan, picture = false, ...options }: PlanOptions = {}): Promise<PlanResult> {
   const { dataset } = config;
-  if (dataset === undefined) return planWithoutData(config, choose);
+  if (dataset === undefined) return planWithoutData(config, choose, { picture });
   const prepared = await prepareRun({ ...config, dataset }, { plan: plan ?? choose, withoutWeights: true, ...options });
   const { settings, data, planned } = prepared;
   const batches = new BatchSource({ file: data.train, ...planned.plan.packing, ...planned.plan.batch, seed: settings.seed, shuffle: settings.shuffle });
@@ -66,6 +71,7 @@ export async function planOnly(config: PlanConfig, choose: ChoosePlan, { plan, .
   const result = resultOf(prepared, {
     data: { ...data.statistics, maxLength: data.maxLength, rowsPerEpoch: batches.rowsInEpoch(0) },
     totalSteps: runLength(settings, (epoch) => Math.ceil(batches.rowsInEpoch(epoch) / rowsPerUpdate)).totalSteps,
+    picture,
   });
   data.train.close();
   data.evaluation?.close();
@@ -73,7 +79,7 @@ export async function planOnly(config: PlanConfig, choose: ChoosePlan, { plan, .
 }
 
 /** Rows are full, and there are always enough of them. */
-async function planWithoutData(config: PlanConfig, choose: ChoosePlan): Promise<PlanResult> {
+async function planWithoutData(config: PlanConfig, choose: ChoosePlan, { picture }: { readonly picture: boolean }): Promise<PlanResult> {
   const settings = resolveSettings(parsePlanConfig(config));
   const model = describeModel(settings.model);
   const maxLength = settings.max_length ?? Math.min(1024, longestRow(model.config));
@@ -84,12 +90,12 @@ async function planWithoutData(config: PlanConfig, choose: ChoosePlan): Promise<
     device: createDevice(settings), memoryBytes: budgetOf(settings, freeBytes), time: timeModel(),
   });
   const notices = [...model.config.notices, ...remarks, `planned without data: rows of ${maxLength} tokens, all full, every token with loss`];
-  return resultOf({ settings, model, planned, freeBytes, choices: [], notices }, { data: undefined, totalSteps: undefined });
+  return resultOf({ settings, model, planned, freeBytes, choices: [], notices }, { data: undefined, totalSteps: undefined, picture });
 }
 
 function resultOf(
   { settings, model, planned, freeBytes, choices, notices }: Pick<PreparedRun, 'settings' | 'model' | 'planned' | 'freeBytes' | 'choices' | 'notices'>,
-  { data, totalSteps }: Pick<PlanFacts, 'data' | 'totalSteps'>,
+  { data, totalSteps, picture }: Pick<PlanFacts, 'data' | 'totalSteps'> & { readonly picture: boolean },
 ): PlanResult {
   const { plan, report, predictedStepMs } = planned;
   const facts: PlanFacts = {
@@ -99,6 +105,7 @@ function resultOf(
     stepMs: predictedStepMs,
     tokensPerSecond: (plan.batch.rowsPerUpdate * plan.packing.rowLengths.at(-1)!) / (predictedStepMs / 1000),
     frontier: planned.frontier(),
+    ...(picture ? { picture: memoryPicture(planned.compiled.memory) } : {}),
   };
   return planned.fits ? { kind: 'fits', ...facts } : { kind: 'too-small', neededBytes: report.forecastBytes, remedies: remedyLines(planned, freeBytes), ...facts };
 }
