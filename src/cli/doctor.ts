@@ -9,10 +9,12 @@ import type { ConfigureVerb } from './verb.ts';
 export const configureDoctor: ConfigureVerb = (command, { terminal, loadEngine }, run) => {
   command
     .option('--json', 'the checks as one JSON object on standard output')
+    .option('--recalibrate', 'measure this machine again; otherwise that is done once')
     .action(() => run(async () => {
       const { doctor } = await loadEngine();
-      const report = await doctor();
-      terminal.write(command.opts<{ json?: true }>().json === true ? `${JSON.stringify(report)}\n` : renderDoctor(report, terminal.paint));
+      const { json, recalibrate = false } = command.opts<{ json?: true; recalibrate?: true }>();
+      const report = await doctor({ recalibrate });
+      terminal.write(json === true ? `${JSON.stringify(report)}\n` : renderDoctor(report, terminal.paint));
       return report.checks.every(({ ok }) => ok) ? 0 : USER_MISTAKE;
     }));
 };

@@ -5,7 +5,9 @@ import { availableParallelism, cpus } from 'node:os';
 import { formatBytes, GIB } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import { freeMemory } from '../devices/cpu/free-memory.ts';
+import type { Calibration } from '../cost/calibration.ts';
 import { createDevice } from './devices.ts';
+import { calibrateMachine, storedCalibration } from './time-model.ts';
 
 export interface DoctorCheck {
   readonly name: string;
@@ -20,7 +22,13 @@ export interface DoctorReport {
 
 const OLDEST_NODE = 20;
 
-export async function doctor(options: { readonly threads?: number } = {}): Promise<DoctorReport> {
+export interface DoctorOptions {
+  readonly threads?: number;
+  /** Measure again what was measured before. */
+  readonly recalibrate?: boolean;
+}
+
+export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport> {
   return { checks: [nodeVersion(), processor(), ...(await kernels(options)), memory(), disk()] };
 }
 
@@ -34,18 +42,30 @@ function processor(): DoctorCheck {
   return { name: 'processor', ok: true, detail: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${availableParallelism()} usable threads, ${process.arch}` };
 }
 
-async function kernels(options: { readonly threads?: number }): Promise<readonly DoctorCheck[]> {
+async function kernels({ recalibrate = false, ...options }: DoctorOptions): Promise<readonly DoctorCheck[]> {
   try {
     const device = createDevice({ device: 'cpu', ...options });
     const peak = await device.measurePeak();
     return [
       { name: 'kernels', ok: true, detail: device.description },
       { name: 'speed', ok: true, detail: `${(peak / 1e9).toFixed(0)} GFLOP/s multiply-add limit (registers only, ${device.threads} threads, measured now)` },
+      ...calibrationChecks(recalibrate ? await calibrateMachine(device) : (storedCalibration(device) ?? (await calibrateMachine(device)))),
     ];
   } catch (error) {
     if (!(error instanceof FulltuneError)) throw error;
     return [{ name: 'kernels', ok: false, detail: error.message, ...(error.remedy === undefined ? {} : { remedy: error.remedy }) }];
   }
+}
+
+/** What the time model goes by. */
+function calibrationChecks({ products, attention, bytesPerSecond, diskReadBytesPerSecond, diskWriteBytesPerSecond }: Calibration): readonly DoctorCheck[] {
+  const range = (rates: readonly number[], unit: number, name: string): string => `${(Math.min(...rates) / unit).toFixed(0)}-${(Math.max(...rates) / unit).toFixed(0)} ${name}`;
+  return [
+    { name: 'products', ok: true, detail: `${range(products.map((point) => point.flopsPerSecond), 1e9, 'GFLOP/s')} at ${products.length} sizes` },
+    { name: 'attention', ok: true, detail: `${range(attention.map((point) => point.flopsPerSecond), 1e9, 'GFLOP/s')} at ${attention.length} lengths` },
+    { name: 'memory rate', ok: true, detail: `${range(Object.values(bytesPerSecond), 1e9, 'GB/s')} in ${Object.keys(bytesPerSecond).length} ops that it bounds` },
+    { name: 'disk rate', ok: true, detail: `${(diskReadBytesPerSecond / 1e9).toFixed(2)} GB/s read, ${(diskWriteBytesPerSecond / 1e9).toFixed(2)} GB/s written` },
+  ];
 }
 
 function memory(): DoctorCheck {

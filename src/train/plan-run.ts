@@ -85,9 +85,10 @@ async function planWithoutData(config: PlanConfig, choose: ChoosePlan, { picture
   const maxLength = settings.max_length ?? Math.min(1024, longestRow(model.config));
   const remarks = checkLength(model.config, maxLength);
   const freeBytes = freeMemoryBytes();
+  const device = createDevice(settings);
   const planned = choose({
     settings, model: model.config, maxLength, bucketLengths: [maxLength], rowsPerEpoch: Infinity, frozen: frozenParameters(settings.freeze, model),
-    device: createDevice(settings), memoryBytes: budgetOf(settings, freeBytes), time: timeModel(),
+    device, memoryBytes: budgetOf(settings, freeBytes), time: timeModel(device).model,
   });
   const notices = [...model.config.notices, ...remarks, `planned without data: rows of ${maxLength} tokens, all full, every token with loss`];
   return resultOf({ settings, model, planned, freeBytes, choices: [], notices }, { data: undefined, totalSteps: undefined, picture });

@@ -18,6 +18,7 @@ import { parseConfig } from '../run/config-schema.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
+import type { Workload } from '../cost/cost-model.ts';
 import { rowsPerUpdate } from '../techniques/accumulation.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
 import { describeModel, openModelDirectory, type ModelDirectory } from './model-directory.ts';
@@ -80,7 +81,7 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     frozen,
     device,
     memoryBytes: budgetOf(settings, freeBytes),
-    time: timeModel(),
+    time: timeModel(device, workloadOf(settings, data)).model,
     ...(options.keep === undefined ? {} : { keep: options.keep }),
   };
   const planned = typeof options.plan === 'function' ? options.plan(request) : followPlan(request, options.plan);
@@ -89,6 +90,17 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
     choices: choicesOf(config, request, data, planned),
     notices: [...model.config.notices, ...remarks, ...data.notices],
   };
+}
+
+/** How full the rows are of tokens with loss, and how long the documents are in them. */
+function workloadOf(settings: Settings, data: PreparedData): Workload {
+  const rows = rowsPerEpoch(settings, data);
+  const { lengths } = data.train;
+  let squares = 0;
+  for (const length of lengths) squares += Math.min(length, data.maxLength) ** 2;
+  const slots = settings.packing ? rows * data.maxLength : lengths.reduce((sum, length) => sum + (data.bucketLengths.find((bucket) => bucket >= length) ?? data.maxLength), 0);
+  const square = settings.packing ? rows * data.maxLength ** 2 : squares;
+  return { lossShare: Math.min(1, data.statistics.trainedTokens / Math.max(1, slots)), attentionShare: Math.min(1, squares / Math.max(1, square)) };
 }
 
 /** Compiles a plan that was given, if it is one for these settings. */
