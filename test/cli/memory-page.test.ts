@@ -35,7 +35,7 @@ describe('--html', () => {
     expect({ code, out, err }).toEqual({ code: 0, out: (await run(`${verb} ${FLAGS}`)).out, err: `the memory page is ${file}\n` });
     const html = readFileSync(file, 'utf8');
     expect(html).toContain('<title>Memory plan of small</title>');
-    expect(html).toContain('<dt>verdict</dt><dd>FITS: 244.0 MiB needed, 1.00 GiB free</dd>');
+    expect(html).toContain('<dt>verdict</dt><dd>FITS: 244.0 MiB of 800.0 MiB (1.00 GiB are free)</dd>');
     expect(html).toContain('<dt>max_<wbr>length</dt><dd>512, chosen: the longest document has 497 tokens</dd>');
     expect(html).toContain('<dt>packing</dt><dd>rows of 512 tokens</dd>');
     expect(readdirSync(folder)).toEqual(['memory.html']);
@@ -91,7 +91,7 @@ describe('plan(config, { picture: true })', () => {
 
   it('adds the picture of the very plan, and nothing else', async () => {
     const { picture, ...rest } = await plan(config, { picture: true });
-    const { freeBytes: _, ...without } = await plan(config);
+    const { freeBytes: _free, budgetBytes: _budget, ...without } = await plan(config);
     expect(rest).toMatchObject(without);
     expect(without).not.toHaveProperty('picture');
     const { arenaBytes, processBytes, programs }: MemoryPicture = picture!;
