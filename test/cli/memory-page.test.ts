@@ -37,7 +37,7 @@ describe('--html', () => {
     expect(html).toContain('<title>Memory plan of small</title>');
     expect(html).toContain('<dt>verdict</dt><dd>FITS: 244.0 MiB of 800.0 MiB (1.00 GiB are free)</dd>');
     expect(html).toContain('<dt>max_<wbr>length</dt><dd>512, chosen: the longest document has 497 tokens</dd>');
-    expect(html).toContain('<dt>packing</dt><dd>rows of 512 tokens</dd>');
+    expect(html).toContain('<dt>packing</dt><dd>rows of 512 tokens (as the settings say)</dd>');
     expect(readdirSync(folder)).toEqual(['memory.html']);
   });
 

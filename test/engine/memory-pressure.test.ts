@@ -1,5 +1,6 @@
 /** A run whose memory others take writes a checkpoint, ends, says how much to go on with, and goes on bit for bit. */
 
+import type * as MemoryWatch from '../../src/train/memory-watch.ts';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +13,7 @@ import { sharedPath } from '../../src/testing/shared.ts';
 let machine: MemoryPressure = { kind: 'calm' };
 // The watch itself, looking at this machine and often.
 vi.mock('../../src/train/memory-watch.ts', async (original) => {
-  const actual = await original<typeof import('../../src/train/memory-watch.ts')>();
+  const actual = await original<typeof MemoryWatch>();
   return { ...actual, watchMemory: (options: WatchOptions) => actual.watchMemory({ ...options, look: () => machine, lookMs: 5 }) };
 });
 
