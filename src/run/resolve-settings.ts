@@ -24,6 +24,8 @@ export const SETTINGS_DEFAULTS: Defaults = {
   lr_scheduler_type: 'linear',
   max_grad_norm: 1,
   num_train_epochs: 3,
+  offload_optimizer_state: false,
+  offload_activation_layers: 0,
   logging_steps: 1,
   load_best_model_at_end: false,
   save_total_limit: 2,

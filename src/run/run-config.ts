@@ -67,6 +67,11 @@ export interface RunConfig {
   /** Stops after so many updates, whatever num_train_epochs says. */
   readonly max_steps?: number;
 
+  /** Large optimizer state lives in a file in the run directory. Does not change the result. Default false. */
+  readonly offload_optimizer_state?: boolean;
+  /** Kept activations of the first so many layers live in that file. Does not change the result. Default 0. */
+  readonly offload_activation_layers?: number;
+
   /** Default 1. */
   readonly logging_steps?: number;
   /** Evaluate every so many steps. Default: each epoch and at the end. */
@@ -108,6 +113,8 @@ export interface Settings extends RunConfig {
   readonly lr_scheduler_type: LearningRateSchedule;
   readonly max_grad_norm: number;
   readonly num_train_epochs: number;
+  readonly offload_optimizer_state: boolean;
+  readonly offload_activation_layers: number;
   readonly logging_steps: number;
   readonly load_best_model_at_end: boolean;
   readonly save_total_limit: number;

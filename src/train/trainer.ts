@@ -48,7 +48,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
   const started = performance.now();
   const { settings, data, device, planned } = prepared;
   const { compiled, plan, report } = planned;
-  const state = await TrainingState.create(device, compiled.memory, compiled.constants);
+  const state = await TrainingState.create(device, compiled.memory, compiled.constants, { directory: files.directory });
   try {
     const batches = new BatchSource({ file: data.train, ...plan.packing, ...plan.batch, seed: settings.seed, shuffle: settings.shuffle });
     const updatesInEpoch = (epoch: number): number => Math.ceil(batches.rowsInEpoch(epoch) / plan.batch.rowsPerUpdate);
