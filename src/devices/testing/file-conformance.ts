@@ -2,7 +2,7 @@
 
 import { tmpdir } from 'node:os';
 import { alignUp } from '../../base/bytes.ts';
-import { DTYPES } from '../../graph/dtype.ts';
+import { DTYPES, encodeElements } from '../../graph/dtype.ts';
 import { byteCount, tensor, type TensorType } from '../../graph/shape.ts';
 import { sameBytes } from './conformance.ts';
 import type { Arena, Device } from '../device.ts';
@@ -52,6 +52,31 @@ export function layOut(types: readonly TensorType[]): { readonly moved: readonly
 
 export function programOf(instructions: readonly Instruction[], arenaBytes: number, commitIndex = instructions.length): Program {
   return { name: 'transfers', instructions, arenaBytes, inputs: {}, outputs: {}, commitIndex };
+}
+
+/** Elements of one transfer that takes longer than an instruction does to begin. */
+const MANY = 1 << 20;
+
+/** What is read may be used right behind its wait, and what is written changed right behind its flush, while other transfers are waiting. */
+async function checkOrder(device: Device, check: (holds: boolean, what: string) => void): Promise<void> {
+  const { moved, arenaBytes, fileBytes } = layOut([tensor('f32', MANY), tensor('f32', MANY)]);
+  const [one, other] = [moved[0]?.first, moved[1]?.first];
+  if (one === undefined || other === undefined) throw new RangeError('two values were laid out');
+  const arena = await device.allocate(arenaBytes);
+  try {
+    arena.attachFile({ directory: tmpdir(), bytes: fileBytes });
+    const ones = encodeElements('f32', new Float32Array(MANY).fill(1));
+    const twos = encodeElements('f32', new Float32Array(MANY).fill(2));
+    const double = (from: Moved, to: Moved): Instruction => instruction('add', [from.buffer, from.buffer], [to.buffer], {});
+    arena.writeFile(one.at, ones);
+    arena.fill(0, arenaBytes, 0xff);
+    await arena.load(programOf([transfers.read(one), transfers.wait(one), double(one, other)], arenaBytes)).run();
+    check(sameBytes(twos, arena.read(other.buffer.offset, twos.length)), 'what was read is not there behind its wait');
+    await arena.load(programOf([transfers.write(one), transfers.flush(one), double(one, one), transfers.write(other), transfers.flush(other), double(other, other)], arenaBytes)).run();
+    check(sameBytes(ones, arena.readFile(one.at, ones.length)) && sameBytes(twos, arena.readFile(other.at, twos.length)), 'what was written is not in the file behind its flush');
+  } finally {
+    arena.free();
+  }
 }
 
 /** Everything that is wrong with the files of `device`'s arenas; empty when nothing is. */
@@ -108,6 +133,8 @@ export async function fileFailures(device: Device): Promise<readonly string[]> {
     for (const { buffer } of seconds) after.set(before.subarray(buffer.offset, buffer.offset + byteCount(buffer)), buffer.offset);
     for (const { token } of firsts) after.set(before.subarray(token.offset, token.offset + 4), token.offset);
     check(sameBytes(before, after), 'bytes were changed that belong to no output');
+
+    await checkOrder(device, check);
 
     const last = fileBytes - 5;
     arena.writeFile(last, pattern(5, 99));
