@@ -154,6 +154,22 @@ describe('activations', () => {
     }
   });
 
+  it('are read a layer ahead, and waited for where they are needed first', () => {
+    const { nodes } = offloadActivations(plain, LAYERS, limits);
+    const layerOf = ({ scope }: Node): number => Number(/layers\.(\d+)/.exec(scope)?.[1] ?? LAYERS);
+    const waits = nodes.flatMap((node, position) => (node.op === 'offload_wait' ? [position] : []));
+    expect(waits.length).toBeGreaterThan(4 * LAYERS);
+    for (const position of waits) {
+      const wait = nodes[position]!;
+      const begun = nodes.findIndex(({ outputs }) => outputs[0] === wait.inputs[0]);
+      const needed = nodes.findIndex(({ inputs }, later) => later > position && inputs.includes(wait.outputs[0]!));
+      expect(nodes.slice(position, needed).every(({ op }) => op === 'offload_wait' || op === 'offload_read')).toBe(true);
+      const between = new Set(nodes.slice(begun, needed).filter(({ op, phase }) => phase === 'backward' && !op.startsWith('offload')).map(layerOf));
+      expect([...between].sort(), `layer ${layerOf(nodes[needed]!)}`).toContain(Math.min(layerOf(nodes[needed]!) + 1, LAYERS));
+      expect(Math.max(...between)).toBeLessThanOrEqual(layerOf(nodes[needed]!) + 1);
+    }
+  });
+
   it('leave the memory of the plan', () => {
     const wide = parseModelConfig({
       architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 12, num_attention_heads: 9,
