@@ -131,7 +131,7 @@ export function resumeTraining(runDirectory: string, changes: Partial<RunConfig>
     const lock = lockRun(runDirectory);
     try {
       const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
-      const prepared = await prepareRun(config, { plan: stored.plan, signal: control.signal, onProgress: control.emit });
+      const prepared = await prepareRun(config, { plan: movedPlan(stored.plan, config), signal: control.signal, onProgress: control.emit });
       requireFit(prepared);
       const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
       checkRunDisk(runDirectory, prepared);
@@ -143,6 +143,15 @@ export function resumeTraining(runDirectory: string, changes: Partial<RunConfig>
       lock.release();
     }
   }, options.signal);
+}
+
+/** Where values live changes no bit, so a run may go on with more of them in a file, or with fewer. */
+function movedPlan(plan: TrainingPlan, config: RunConfig): TrainingPlan {
+  const { optimizerState, activationLayers } = plan.offload;
+  return {
+    ...plan,
+    offload: { optimizerState: config.offload_optimizer_state ?? optimizerState, activationLayers: config.offload_activation_layers ?? activationLayers },
+  };
 }
 
 async function startingCheckpoint(runDirectory: string, name: string | undefined): Promise<Checkpoint | undefined> {

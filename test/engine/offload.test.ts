@@ -79,10 +79,27 @@ describe('offload', () => {
     expectSameFiles('stopped', 'plain');
   });
 
+  it('may be asked for, or given up, when a run is resumed', async () => {
+    const stop = new AbortController();
+    for await (const event of train(config('changed'), { signal: stop.signal })) if (event.kind === 'step' && event.step === 2) stop.abort();
+    const arenas: number[] = [];
+    const again = async (changes: Partial<RunConfig>, until: number): Promise<void> => {
+      const pause = new AbortController();
+      for await (const event of resume(join(folder, 'changed'), changes, { signal: pause.signal })) {
+        if (event.kind === 'start') arenas.push(event.memory.arenaBytes);
+        if (event.kind === 'step' && event.step === until) pause.abort();
+      }
+    };
+    await again(BOTH, 3);
+    await again({ offload_optimizer_state: false, offload_activation_layers: 0 }, STEPS + 1);
+    expect(arenas[0]).toBeLessThan(arenas[1]!);
+    expectSameFiles('changed', 'plain');
+  });
+
   it('is in the plan: less memory, a file, nothing written', async () => {
     const [without, with_] = [await plan(config('planned')), await plan(config('planned', BOTH))];
     expect(without.memory.fileBytes).toBe(0);
-    const tensors = await readSafetensorsHeader(join(folder, 'plain', 'checkpoint-2', 'optimizer.safetensors'));
+    const tensors = readSafetensorsHeader(join(folder, 'plain', 'checkpoint-2', 'optimizer.safetensors'));
     const large = [...tensors.tensors.values()].map(({ shape }) => 4 * shape.reduce((a, b) => a * b, 1)).filter((size) => size >= 2 ** 20);
     expect(with_.memory.fileBytes).toBeGreaterThanOrEqual(large.reduce((a, b) => a + b, 0));
     expect(with_.memory.arenaBytes).toBeLessThan(without.memory.arenaBytes);
