@@ -8,6 +8,7 @@
 #include <node_api.h>
 #include <stdio.h>
 
+#include "io.h"
 #include "job.h"
 #include "memory.h"
 #include "program.h"
@@ -27,6 +28,7 @@ typedef struct object {
   struct ft_pool *pool;
   const ft_target *target;
   ft_memory memory;
+  struct ft_io *io; /* the file of an arena, if it has one */
   ft_program *program;
   ft_job *job; /* the run of a program */
   double *milliseconds;
@@ -90,6 +92,9 @@ napi_value js_write(napi_env env, napi_callback_info info);
 napi_value js_fill(napi_env env, napi_callback_info info);
 napi_value js_write_converted(napi_env env, napi_callback_info info);
 napi_value js_read_converted(napi_env env, napi_callback_info info);
+napi_value js_attach_file(napi_env env, napi_callback_info info);
+napi_value js_read_file(napi_env env, napi_callback_info info);
+napi_value js_write_file(napi_env env, napi_callback_info info);
 napi_value js_load(napi_env env, napi_callback_info info);
 napi_value js_workspace_bytes(napi_env env, napi_callback_info info);
 napi_value js_run(napi_env env, napi_callback_info info);

@@ -1,4 +1,4 @@
-/* Arenas: allocated on a thread of their own, then read, written and converted. */
+/* Arenas: allocated on a thread of their own, then read, written and converted, and the file that they may have. */
 #define _GNU_SOURCE
 #include "binding.h"
 
@@ -150,3 +150,57 @@ static napi_value transfer_converted(napi_env env, napi_callback_info info, bool
 napi_value js_write_converted(napi_env env, napi_callback_info info) { return transfer_converted(env, info, true); }
 
 napi_value js_read_converted(napi_env env, napi_callback_info info) { return transfer_converted(env, info, false); }
+
+/* attachFile(arena, path, bytes) */
+napi_value js_attach_file(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  table *t = arguments(env, info, 3, args);
+  object *arena = idle_arena(env, t, args[0]);
+  static const size_t longest = 4096;
+  char path[4096];
+  size_t length = 0;
+  int64_t bytes;
+  if (arena == NULL || !integer_argument(env, args[2], "the size of the file", 1, 4503599627370496.0, &bytes)) return NULL;
+  if (napi_get_value_string_utf8(env, args[1], NULL, 0, &length) != napi_ok || length >= longest ||
+      napi_get_value_string_utf8(env, args[1], path, longest, &length) != napi_ok) {
+    napi_throw_type_error(env, NULL, "the path must be a string of less than 4096 bytes");
+    return NULL;
+  }
+  if (arena->io != NULL) {
+    napi_throw_error(env, NULL, "the arena has a file already");
+    return NULL;
+  }
+  char message[FT_IO_MESSAGE];
+  arena->io = ft_io_create(path, bytes, message);
+  if (arena->io == NULL) napi_throw_error(env, "E_FILE", message);
+  return undefined(env);
+}
+
+/* readFile(arena, at, to) and writeFile(arena, at, from) */
+static napi_value transfer_file(napi_env env, napi_callback_info info, bool to_file) {
+  napi_value args[3];
+  table *t = arguments(env, info, 3, args);
+  object *arena = idle_arena(env, t, args[0]);
+  char *bytes;
+  size_t length;
+  int64_t at;
+  if (arena == NULL || !bytes_argument(env, args[2], "the data", &bytes, &length)) return NULL;
+  const int64_t end = arena->io == NULL ? 0 : ft_io_bytes(arena->io);
+  if (!integer_argument(env, args[1], "the place in the file", 0, (double)end, &at)) return NULL;
+  if ((double)at + (double)length > (double)end) {
+    char text[160];
+    snprintf(text, sizeof text, "bytes %lld … %.0f lie outside the file of %lld bytes", (long long)at, (double)at + (double)length, (long long)end);
+    napi_throw_range_error(env, NULL, text);
+    return NULL;
+  }
+  char message[FT_IO_MESSAGE];
+  if (length == 0 || (to_file ? ft_io_write_now(arena->io, bytes, (int64_t)length, at, message) : ft_io_read_now(arena->io, bytes, (int64_t)length, at, message))) {
+    return undefined(env);
+  }
+  napi_throw_error(env, "E_FILE", message);
+  return NULL;
+}
+
+napi_value js_read_file(napi_env env, napi_callback_info info) { return transfer_file(env, info, false); }
+
+napi_value js_write_file(napi_env env, napi_callback_info info) { return transfer_file(env, info, true); }

@@ -130,6 +130,7 @@ void destroy_arena(table *t, object *arena) {
     o = next;
   }
   object *device = arena->owner;
+  ft_io_destroy(arena->io);
   ft_memory_release(&arena->memory);
   unlink_object(t, arena);
   device->children--;

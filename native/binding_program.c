@@ -35,7 +35,7 @@ static char **names_argument(napi_env env, napi_value value, uint32_t *count) {
   return names;
 }
 
-static ft_program *decode(napi_env env, napi_value code_value, napi_value names_value, const object *device, const ft_memory *memory) {
+static ft_program *decode(napi_env env, napi_value code_value, napi_value names_value, const object *device, const object *arena) {
   double *code;
   size_t length;
   uint32_t count;
@@ -44,7 +44,8 @@ static ft_program *decode(napi_env env, napi_value code_value, napi_value names_
   if (names == NULL) return NULL;
   char message[FT_MESSAGE] = "";
   ft_program *program = ft_program_load(code, (int64_t)length, (const char *const *)names, count, device->target, ft_threads(device->pool),
-                                        memory == NULL ? NULL : memory->base, memory == NULL ? 0 : memory->bytes, message);
+                                        arena == NULL ? NULL : arena->memory.base, arena == NULL ? 0 : arena->memory.bytes,
+                                        arena == NULL ? NULL : arena->io, message);
   free_names(names, count);
   if (program == NULL) napi_throw_error(env, "E_DEVICE", message);
   return program;
@@ -56,7 +57,7 @@ napi_value js_load(napi_env env, napi_callback_info info) {
   table *t = arguments(env, info, 3, args);
   object *arena = idle_arena(env, t, args[0]);
   if (arena == NULL) return NULL;
-  ft_program *decoded = decode(env, args[1], args[2], arena->owner, &arena->memory);
+  ft_program *decoded = decode(env, args[1], args[2], arena->owner, arena);
   if (decoded == NULL) return NULL;
   object *program = add_object(env, t, PROGRAM, arena);
   if (program != NULL) program->milliseconds = calloc((size_t)ft_program_length(decoded) + 1, sizeof(double));
@@ -91,6 +92,10 @@ static void run_work(ft_job *job) {
   job->flag = ft_program_run(program->program, pool, &job->state);
   job->number = (seconds_now() - start) * 1e3;
   ft_pool_end(pool);
+  struct ft_io *io = program->owner->io;
+  if (io == NULL || !ft_io_failed(io)) return;
+  snprintf(job->error_code, sizeof job->error_code, "E_FILE");
+  ft_io_message(io, job->error);
 }
 
 static napi_value run_settle(ft_job *job, napi_env env) {
@@ -99,7 +104,7 @@ static napi_value run_settle(ft_job *job, napi_env env) {
   program->owner->busy = false;
   const double *nanoseconds = ft_program_nanoseconds(program->program);
   for (int64_t i = 0; i < ft_program_length(program->program); i++) program->milliseconds[i] = nanoseconds[i] * 1e-6;
-  if (env == NULL) return NULL;
+  if (env == NULL || job->error_code[0] != '\0') return NULL;
   napi_value result, completed;
   napi_create_object(env, &result);
   napi_get_boolean(env, job->flag, &completed);

@@ -26,6 +26,7 @@ typedef struct {
 } ft_tensor;
 
 struct ft_pool;
+struct ft_io;
 struct ft_call;
 
 /* Computes one instruction. Outputs may share the bytes of inputs where the op table says so. */
@@ -38,6 +39,7 @@ typedef struct ft_call {
   char *workspace; /* 64-byte aligned */
   int64_t workspace_bytes;
   struct ft_pool *pool;
+  struct ft_io *io; /* the file of the arena, or NULL: then no program that needs one was loaded */
   int32_t n_in;
   int32_t n_out;
 } ft_call;
@@ -59,6 +61,15 @@ int ft_threads(const struct ft_pool *pool);
 void ft_parallel(struct ft_pool *pool, int64_t n, ft_task task, void *context);
 /* True when the run was cancelled and has not committed: long loops may return early, results are discarded. */
 bool ft_cancelled(const struct ft_pool *pool);
+
+/* --- the file of the arena (native/io.c) --- */
+
+/* Begin to move `bytes` between memory and the file at byte `at`, in the order of the calls; return at once unless the queue is full. The memory
+   must be left alone until ft_io_wait. */
+void ft_io_read(struct ft_io *io, char *to, int64_t bytes, int64_t at);
+void ft_io_write(struct ft_io *io, const char *from, int64_t bytes, int64_t at);
+/* Blocks until nothing that was begun touches these bytes of memory. */
+void ft_io_wait(struct ft_io *io, const char *data, int64_t bytes);
 
 #define FT_PASTE2(a, b) a##_##b
 #define FT_PASTE(a, b) FT_PASTE2(a, b)

@@ -54,8 +54,8 @@ static void global_norm(const ft_call *call) {
 
 /* --- adamw (Loshchilov & Hutter 2019; as torch.optim.AdamW) --- */
 
-/* parameter [P], gradient, m, v, learningRate f32 [1], step i32 [1], gradientScale f32 [1] → parameter', m', v', over 0, 2, 3.
-   attrs: beta1, beta2, epsilon, weightDecay */
+/* parameter [P], gradient, m, v, learningRate f32 [1], step i32 [1], gradientScale f32 [1] → parameter', m', v', over 0, 2, 3. Where m and v are
+   shorter, they belong to the elements from `first` on, and only these change. attrs: beta1, beta2, epsilon, weightDecay, first, seed */
 static void adamw_elements(const ft_call *call, int64_t from, int64_t to) {
   const double rate = (double)ft_floats(&call->in[4])[0];
   const double step = (double)ft_ints(&call->in[5])[0];
@@ -66,9 +66,10 @@ static void adamw_elements(const ft_call *call, int64_t from, int64_t to) {
   const float step_size = (float)(rate / (1 - pow(b1, step)));
   const float root_scale = (float)(1 / sqrt(1 - pow(b2, step)));
   const float epsilon = (float)call->attrs[2];
-  const float *p_in = ft_floats(&call->in[0]), *gradient = ft_floats(&call->in[1]);
+  const int64_t first = (int64_t)call->attrs[4];
+  const float *p_in = ft_floats(&call->in[0]) + first, *gradient = ft_floats(&call->in[1]) + first;
   const float *m_in = ft_floats(&call->in[2]), *v_in = ft_floats(&call->in[3]);
-  float *p_out = ft_floats(&call->out[0]), *m_out = ft_floats(&call->out[1]), *v_out = ft_floats(&call->out[2]);
+  float *p_out = ft_floats(&call->out[0]) + first, *m_out = ft_floats(&call->out[1]), *v_out = ft_floats(&call->out[2]);
   FT_ELEMENTWISE
   for (int64_t i = from; i < to; i++) {
     const float g = gradient[i] * gradient_scale;
@@ -80,18 +81,20 @@ static void adamw_elements(const ft_call *call, int64_t from, int64_t to) {
   }
 }
 
-static void adamw(const ft_call *call) { ft_for_rows(call, call->in[0].count, 28, adamw_elements); }
+static void adamw(const ft_call *call) { ft_for_rows(call, call->in[2].count, 28, adamw_elements); }
 
 /* --- sgd (as torch.optim.SGD, no dampening, no Nesterov) --- */
 
-/* parameter, gradient, (momentum f32), learningRate, gradientScale → parameter', (momentum'). attrs: momentum, weightDecay */
+/* parameter, gradient, (momentum f32), learningRate, gradientScale → parameter', (momentum'). Where the momentum is shorter, it belongs to the
+   elements from `first` on, and only these change. attrs: momentum, weightDecay, first */
 static void sgd_elements(const ft_call *call, int64_t from, int64_t to) {
   const bool has_momentum = call->n_in == 5;
   const ft_tensor *scalars = &call->in[has_momentum ? 3 : 2];
   const float rate = ft_floats(&scalars[0])[0], gradient_scale = ft_floats(&scalars[1])[0];
   const float momentum = (float)call->attrs[0], decay = (float)call->attrs[1];
-  const float *p_in = ft_floats(&call->in[0]), *gradient = ft_floats(&call->in[1]);
-  float *p_out = ft_floats(&call->out[0]);
+  const int64_t first = (int64_t)call->attrs[2];
+  const float *p_in = ft_floats(&call->in[0]) + first, *gradient = ft_floats(&call->in[1]) + first;
+  float *p_out = ft_floats(&call->out[0]) + first;
   if (!has_momentum) {
     FT_ELEMENTWISE
     for (int64_t i = from; i < to; i++) p_out[i] = p_in[i] - rate * (gradient[i] * gradient_scale + decay * p_in[i]);
@@ -107,7 +110,7 @@ static void sgd_elements(const ft_call *call, int64_t from, int64_t to) {
   }
 }
 
-static void sgd(const ft_call *call) { ft_for_rows(call, call->in[0].count, 20, sgd_elements); }
+static void sgd(const ft_call *call) { ft_for_rows(call, call->in[call->n_in == 5 ? 2 : 0].count, 20, sgd_elements); }
 
 extern const ft_entry FT_NAME(optimizer_entries)[];
 const ft_entry FT_NAME(optimizer_entries)[] = {

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "convert.h"
+#include "io.h"
 #include "pool.h"
 #include "signatures.h"
 
@@ -36,6 +37,7 @@ struct ft_program {
   double *nanoseconds;
   char *arena;
   int64_t arena_bytes;
+  struct ft_io *io;
   int64_t length;
   int64_t commit;
   _Atomic int64_t progress;
@@ -98,6 +100,20 @@ static void read_tensor(reader *r, ft_tensor *tensor, char *arena, int64_t arena
   if (!r->failed) tensor->data = arena == NULL ? NULL : arena + offset;
 }
 
+/* Ops that move values between arena and file: there must be one, and it must hold what they move. */
+static void check_file(reader *r, const ft_call *call, const char *op, const struct ft_io *io) {
+  const bool reads = strcmp(op, "offload_read") == 0, writes = strcmp(op, "offload_write") == 0;
+  if (strncmp(op, "offload_", 8) != 0) return;
+  if (io == NULL) {
+    FAIL(r, "it moves a value to or from a file, and the arena has none");
+    return;
+  }
+  if (!reads && !writes) return;
+  const ft_tensor *moved = reads ? &call->out[0] : &call->in[0];
+  const double at = call->attrs[0], bytes = (double)(moved->count * ft_dtype_bytes(moved->dtype)), end = (double)ft_io_bytes(io);
+  if (!(at >= 0 && at == floor(at) && at + bytes <= end)) FAIL(r, "bytes %.17g … %.17g lie outside the file of %.0f", at, at + bytes, end);
+}
+
 static void read_instruction(reader *r, ft_program *program, int64_t index, const char *const *names, int64_t name_count,
                              const ft_target *target, int threads, char *arena, int64_t arena_bytes, int64_t *tensors, int64_t *attrs) {
   instruction *one = &program->instructions[index];
@@ -141,7 +157,10 @@ static void read_instruction(reader *r, ft_program *program, int64_t index, cons
   }
   call->attrs = program->attrs + *attrs;
   for (int i = 0; i < wanted && !r->failed; i++) program->attrs[(*attrs)++] = next_number(r);
-  if (r->failed || arena == NULL || one->entry->workspace == NULL) return;
+  if (r->failed || arena == NULL) return;
+  check_file(r, call, op, program->io);
+  call->io = program->io;
+  if (one->entry->workspace == NULL) return;
   const int64_t needed = one->entry->workspace(call, threads);
   if (needed > call->workspace_bytes) {
     FAIL(r, "it needs %lld bytes of workspace with %d threads and the plan gives %lld", (long long)needed, threads, (long long)call->workspace_bytes);
@@ -149,7 +168,7 @@ static void read_instruction(reader *r, ft_program *program, int64_t index, cons
 }
 
 ft_program *ft_program_load(const double *code, int64_t length, const char *const *names, int64_t name_count, const ft_target *target,
-                            int threads, char *arena, int64_t arena_bytes, char message[FT_MESSAGE]) {
+                            int threads, char *arena, int64_t arena_bytes, struct ft_io *io, char message[FT_MESSAGE]) {
   reader r = {.code = code, .length = length, .message = message};
   next_integer(&r, "the version", 1, 1);
   const int64_t needed = next_integer(&r, "the arena size", 0, (int64_t)1 << 52);
@@ -168,6 +187,7 @@ ft_program *ft_program_load(const double *code, int64_t length, const char *cons
   }
   program->arena = arena;
   program->arena_bytes = arena_bytes;
+  program->io = io;
   program->length = count;
   program->commit = commit;
   /* A tensor takes at least three numbers of code, an attribute one: `length` bounds both. */
@@ -227,16 +247,21 @@ static void unfence(const ft_program *program) {
 #endif
 }
 
-bool ft_program_run(ft_program *program, struct ft_pool *pool, atomic_int *state) {
+/* A transfer that failed ends the run: nothing that follows would have its values. */
+static bool file_failed(const ft_program *program) { return program->io != NULL && ft_io_failed(program->io); }
+
+static bool run_instructions(ft_program *program, struct ft_pool *pool, atomic_int *state) {
   memset(program->nanoseconds, 0, (size_t)program->length * sizeof *program->nanoseconds);
   atomic_store(&program->progress, 0);
   double before = now_nanoseconds();
   for (int64_t i = 0; i <= program->length; i++) {
     if (i == program->commit) {
+      if (program->io != NULL) ft_io_drain(program->io); /* nothing is changed before all that was begun is known to have worked */
+      if (file_failed(program)) return false;
       int running = FT_STATE_RUNNING;
       if (!atomic_compare_exchange_strong(state, &running, FT_STATE_COMMITTED)) return false;
     }
-    if ((atomic_load(state) & 1) != 0) return false;
+    if ((atomic_load(state) & 1) != 0 || file_failed(program)) return false;
     if (i == program->length) break;
     instruction *one = &program->instructions[i];
     one->call.pool = pool;
@@ -249,6 +274,13 @@ bool ft_program_run(ft_program *program, struct ft_pool *pool, atomic_int *state
     atomic_store_explicit(&program->progress, i + 1, memory_order_relaxed);
   }
   return true;
+}
+
+bool ft_program_run(ft_program *program, struct ft_pool *pool, atomic_int *state) {
+  const bool completed = run_instructions(program, pool, state);
+  if (program->io == NULL) return completed;
+  ft_io_drain(program->io);
+  return completed && !ft_io_failed(program->io);
 }
 
 int64_t ft_program_length(const ft_program *program) { return program->length; }

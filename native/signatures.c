@@ -40,8 +40,12 @@ const ft_signature ft_signatures[] = {
     {"ones", "", "f", "size"},
     {"sum_squares", "f", "f", ""},
     {"global_norm", "f*", "ff", "maxNorm scaled"},
-    {"adamw", "fffffif", "fff", "beta1 beta2 epsilon weightDecay"},
-    {"sgd", "ffff?f", "f?f", "momentum weightDecay"},
+    {"adamw", "fffffif", "fff", "beta1 beta2 epsilon weightDecay first seed"},
+    {"sgd", "ffff?f", "f?f", "momentum weightDecay first"},
+    {"offload_read", "?i", "a", "at dtype rank size0 size1 size2 size3"},
+    {"offload_wait", "a", "a", ""},
+    {"offload_write", "a", "i", "at"},
+    {"offload_flush", "ai", "i", ""},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -85,6 +89,7 @@ bool ft_takes_dtype(const char *letters, int64_t index, int dtype) {
     case 'f': return dtype == FT_F32;
     case 's': return dtype == FT_F32 || dtype == FT_BF16 || dtype == FT_F16;
     case 'i': return dtype == FT_I32;
+    case 'a': return true;
     default: return false;
   }
 }

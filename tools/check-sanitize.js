@@ -15,7 +15,8 @@ const { file } = compileNative({ folder: join(root, 'build', 'sanitize'), saniti
 const compiler = process.env.CC || 'cc';
 const runtimes = ['libasan.so', 'libubsan.so'].map((name) => execFileSync(compiler, [`-print-file-name=${name}`], { encoding: 'utf8' }).trim());
 const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
-const result = spawnSync(process.execPath, [vitest, 'run', '--maxWorkers=1', 'src/devices/cpu/conformance.test.ts', 'src/devices/cpu/cpu-device.test.ts'], {
+const tests = ['cpu/conformance', 'cpu/cpu-device', 'cpu/offload', 'file-conformance'].map((name) => `src/devices/${name}.test.ts`);
+const result = spawnSync(process.execPath, [vitest, 'run', '--maxWorkers=1', ...tests], {
   cwd: root,
   stdio: 'inherit',
   env: {

@@ -17,7 +17,7 @@ const GROUP_OF: Readonly<Record<ConfigKey, string>> = {
   logging_steps: 'Reports and checkpoints', eval_steps: 'Reports and checkpoints', save_steps: 'Reports and checkpoints',
   load_best_model_at_end: 'Reports and checkpoints', early_stopping_patience: 'Reports and checkpoints',
   save_total_limit: 'Reports and checkpoints', save_dtype: 'Reports and checkpoints',
-  device: 'Machine', threads: 'Machine',
+  device: 'Machine', threads: 'Machine', offload_optimizer_state: 'Machine', offload_activation_layers: 'Machine',
 };
 
 export function groupOf(key: ConfigKey): string {

@@ -86,6 +86,7 @@ export function renderMemory(report: MemoryReport, paint: Paint): string {
       ['arena', formatBytes(report.arenaBytes), `${formatShare(report.fragmentation)} lost between live ranges`],
       ['process', formatBytes(report.processBytes), 'at most: runtime, threads, staging'],
       ['forecast', paint.apply('bold', formatBytes(report.forecastBytes)), ''],
+      ...(report.fileBytes === 0 ? [] : [['file', formatBytes(report.fileBytes), 'on disk: what is offloaded']]),
     ], { align: ['left', 'right', 'left'] }),
   ]);
 }

@@ -2,6 +2,7 @@
 
 import type { Graph, Node, ValueId } from '../graph/graph.ts';
 import type { Instruction, Operand, Program } from '../devices/program.ts';
+import { attr } from '../ops/op.ts';
 import { offsetOf, type MemoryPlan, type ProgramMemory } from '../memory/memory-plan.ts';
 
 export function lower(memory: ProgramMemory, plan: MemoryPlan): Program {
@@ -16,7 +17,7 @@ export function lower(memory: ProgramMemory, plan: MemoryPlan): Program {
       op: node.op,
       inputs: node.inputs.map(operand),
       outputs: node.outputs.map(operand),
-      attrs: node.attrs,
+      attrs: node.region === undefined ? node.attrs : { ...node.attrs, at: attr(node.attrs, 'at') + memory.regionOffsets[node.region]! },
       workspace: scratch === undefined ? { offset: 0, bytes: 0 } : { offset: plan.persistentBytes + placement.offsets[scratch]!, bytes: liveness.ranges[scratch]!.bytes },
       phase: node.phase,
       scope: node.scope,

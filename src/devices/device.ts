@@ -27,13 +27,22 @@ export interface RunStatus {
 /** A program bound to an arena. */
 export interface LoadedProgram {
   readonly program: Program;
-  /** Runs it once, off the main thread. One run at a time per arena. Resolves also when cancelled. */
+  /**
+   * Runs it once, off the main thread. One run at a time per arena. Resolves also when cancelled. Rejects with E_FILE when a transfer to or from
+   * the arena's file fails: no instruction was begun after that was known. When it settles, no transfer is under way.
+   */
   run(options?: { readonly signal?: AbortSignal }): Promise<RunStatus>;
   /** Milliseconds per instruction of the last run. */
   timings(): Float64Array;
 }
 
-/** One block of memory in which every value of a run lives. */
+/** The file that an arena may have: `directory` must exist and be on a disk with room for `bytes`. */
+export interface FileRequest {
+  readonly directory: string;
+  readonly bytes: number;
+}
+
+/** One block of memory in which every value of a run lives, and, where a plan asks for it, a file beside it for those that are offloaded. */
 export interface Arena {
   readonly bytes: number;
   /** Copies out `length` bytes from `offset`. */
@@ -47,8 +56,15 @@ export interface Arena {
    */
   readConverted(offset: number, from: DType, count: number, to: DType, into?: Uint8Array): Uint8Array;
   fill(offset: number, length: number, byte: number): void;
+  /** Size of the file; 0: there is none. */
+  readonly fileBytes: number;
+  /** Makes the file, once, before programs that use it are loaded. It holds zeros, has no name, and goes with the arena. Throws E_FILE. */
+  attachFile(file: FileRequest): void;
+  /** Copies out `length` bytes of the file from byte `at`. Throws E_FILE. */
+  readFile(at: number, length: number): Uint8Array;
+  writeFile(at: number, bytes: Uint8Array): void;
   load(program: Program): LoadedProgram;
-  /** Gives the memory back. Nothing of this arena may be used afterwards. */
+  /** Gives memory and file back. Nothing of this arena may be used afterwards. */
   free(): void;
 }
 

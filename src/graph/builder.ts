@@ -20,6 +20,8 @@ export interface NodeOptions {
   /** Names of the outputs; by default `scope/op`, made unique. */
   readonly names?: readonly string[];
   readonly effect?: true;
+  /** See Node.region. */
+  readonly region?: number;
 }
 
 interface InputOptions {
@@ -34,6 +36,7 @@ export class GraphBuilder {
   private readonly inputs: ValueId[] = [];
   private readonly outputs: Record<string, ValueId> = {};
   private readonly byName = new Map<string, ValueId>();
+  private readonly regions: Value[] = [];
   private readonly constants = new Map<ValueId, readonly number[]>();
   private readonly nameCounts = new Map<string, number>();
   private scopePath = '';
@@ -50,6 +53,7 @@ export class GraphBuilder {
     builder.nodes.push(...graph.nodes);
     builder.inputs.push(...graph.inputs);
     Object.assign(builder.outputs, graph.outputs);
+    builder.regions.push(...(graph.regions ?? []));
     for (const { id, name } of graph.values) {
       builder.nameCounts.set(name, 1);
       if (graph.values[id]?.persistent === true) builder.byName.set(name, id);
@@ -145,7 +149,7 @@ export class GraphBuilder {
       this.values.push({ id, name, dtype: type.dtype, shape: type.shape, storage, persistent: base?.persistent ?? false, scope });
       return id;
     });
-    this.nodes.push({ op, inputs: [...inputs], outputs, attrs, overwrites, phase, scope, ...(options.effect === undefined ? {} : { effect: options.effect }) });
+    this.nodes.push({ op, inputs: [...inputs], outputs, attrs, overwrites, phase, scope, ...(options.effect === undefined ? {} : { effect: options.effect }), ...(options.region === undefined ? {} : { region: options.region }) });
     return outputs;
   }
 
@@ -177,6 +181,11 @@ export class GraphBuilder {
     if (this.byName.has(name)) throw new RangeError(`'${name}' is already a value of this graph`);
     this.values[id] = { ...this.type(id), name, storage, persistent: true };
     this.byName.set(name, id);
+  }
+
+  /** Gives `value` a place in the file beside the arena: its index in `Graph.regions`. */
+  region(value: Value): number {
+    return this.regions.push(value) - 1;
   }
 
   /** Names a value that the host reads after a run. */
@@ -214,6 +223,7 @@ export class GraphBuilder {
   }
 
   finish(): Graph {
-    return { values: [...this.values], nodes: [...this.nodes], inputs: [...this.inputs], outputs: { ...this.outputs }, constants: Object.fromEntries(this.constants) };
+    const regions = this.regions.length === 0 ? {} : { regions: [...this.regions] };
+    return { values: [...this.values], nodes: [...this.nodes], inputs: [...this.inputs], outputs: { ...this.outputs }, constants: Object.fromEntries(this.constants), ...regions };
   }
 }

@@ -46,6 +46,8 @@ export interface Node {
   readonly scope: string;
   /** Does something outside the arena (a write to a file): kept even when nobody reads its outputs, and never shared. */
   readonly effect?: true;
+  /** Index into `Graph.regions`: what the node moves to or from the file; its attribute `at` counts bytes from the beginning of that region. */
+  readonly region?: number;
 }
 
 export interface Graph {
@@ -57,6 +59,11 @@ export interface Graph {
   readonly outputs: Readonly<Record<string, ValueId>>;
   /** Contents of the `constant` values. */
   readonly constants: Readonly<Record<ValueId, readonly number[]>>;
+  /**
+   * Values that live in the file beside the arena instead of in the arena, whole; absent: none. A persistent one has one place in the file in all
+   * programs of the run, by its name.
+   */
+  readonly regions?: readonly Value[];
 }
 
 export function valueOf(graph: Graph, id: ValueId): Value {

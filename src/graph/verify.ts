@@ -5,12 +5,13 @@
 import type { ShapeRules } from './builder.ts';
 import type { Graph, Node, Value, ValueId } from './graph.ts';
 import { printNode } from './print.ts';
-import { elementCount, formatType, sameShape, type TensorType } from './shape.ts';
+import { byteCount, elementCount, formatType, sameShape, type TensorType } from './shape.ts';
 
 /**
  * Throws an Error naming the node unless: values are where their ids say, under unique names; each is written once and before it is
  * read; no node but the overwriting one reads a value at or after the place where it is overwritten, and nothing is overwritten
- * twice; inputs and constants of the graph are never overwritten; shapes and dtypes follow from the ops; outputs exist and still hold.
+ * twice; inputs and constants of the graph are never overwritten; shapes and dtypes follow from the ops; outputs exist and still hold;
+ * what is moved to or from the file lies inside its region.
  */
 export function verifyGraph(graph: Graph, rules: ShapeRules): void {
   verifyValues(graph);
@@ -31,6 +32,7 @@ export function verifyGraph(graph: Graph, rules: ShapeRules): void {
       available.add(id);
     }
     verifyTypes(graph, node, rules, fail);
+    verifyRegion(graph, node, fail);
     verifyOverwrites(graph, node, fail);
     for (const id of overwrittenBy(node)) overwritten.set(id, node);
   }
@@ -74,6 +76,16 @@ function verifyTypes(graph: Graph, node: Node, rules: ShapeRules, fail: Fail): v
       fail(node, `output ${index} must be ${formatType(type)}, and is ${value === undefined ? 'absent' : formatType(value)}`);
     }
   });
+}
+
+function verifyRegion(graph: Graph, node: Node, fail: Fail): void {
+  if (node.region === undefined) return;
+  const region = graph.regions?.[node.region];
+  if (region === undefined) return fail(node, `there is no region ${node.region}`);
+  const types = [valueAt(graph, node.inputs, 0), valueAt(graph, node.outputs, 0)].flatMap((value) => value ?? []);
+  const moved = types.reduce((most, type) => Math.max(most, byteCount(type)), 0); // the other one is a token of four bytes
+  const first = node.attrs['at'] ?? NaN;
+  if (!(first >= 0 && first + moved <= Math.max(4, byteCount(region)))) fail(node, `it leaves the region '${region.name}' of ${byteCount(region)} bytes`);
 }
 
 function verifyOverwrites(graph: Graph, node: Node, fail: Fail): void {

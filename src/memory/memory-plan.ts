@@ -1,6 +1,6 @@
 /**
  * The memory plan of a run: persistent values once at the bottom of the arena, the transient values of each program above them. All
- * programs share the transient region, since only one runs at a time.
+ * programs share the transient region, since only one runs at a time. The file beside the arena, if any, is laid out in the same way.
  */
 
 import { alignUp } from '../base/bytes.ts';
@@ -8,6 +8,7 @@ import type { Attrs, Graph, Node, Value } from '../graph/graph.ts';
 import { byteCount, formatType, sameShape, type TensorType } from '../graph/shape.ts';
 import { placeRanges, peakLive, type Placement } from './arena.ts';
 import { checkPlacement } from './check.ts';
+import { placeRegions, type FileBlock } from './file-layout.ts';
 import { liveness, type Liveness } from './liveness.ts';
 
 /** What the planner must know of a device: no device is needed to plan for it. */
@@ -26,6 +27,8 @@ export interface ProgramMemory {
   readonly graph: Graph;
   readonly liveness: Liveness;
   readonly placement: Placement;
+  /** First byte in the file of each of the graph's regions. */
+  readonly regionOffsets: readonly number[];
   /** Most transient bytes live at once, and the node at which. */
   readonly peakLiveBytes: number;
   readonly peakPosition: number;
@@ -40,6 +43,10 @@ export interface MemoryPlan {
   readonly arenaBytes: number;
   /** The lower bound: persistent bytes and the most transient bytes live at once. */
   readonly peakLiveBytes: number;
+  /** The persistent values that live in the file, by name. */
+  readonly filed: ReadonlyMap<string, FileBlock>;
+  /** Bytes of the file; 0: the run needs none. */
+  readonly fileBytes: number;
 }
 
 /** Bytes of the persistent values of all `graphs`. */
@@ -67,12 +74,13 @@ function liveRanges(graph: Graph, rules: MemoryRules): Liveness {
 export function planMemory(graphs: Readonly<Record<string, Graph>>, rules: MemoryRules): MemoryPlan {
   const persistent = placePersistent(Object.values(graphs), rules.alignment);
   const persistentEnd = endOf(persistent, rules.alignment);
-  const programs = Object.entries(graphs).map(([name, graph]): ProgramMemory => {
+  const file = placeRegions(Object.values(graphs));
+  const programs = Object.entries(graphs).map(([name, graph], index): ProgramMemory => {
     const live = liveRanges(graph, rules);
     const placement = placeRanges(live.ranges, rules.alignment);
     checkPlacement(live.ranges, placement, rules.alignment);
     const peak = peakLive(live.ranges, rules.alignment);
-    return { name, graph, liveness: live, placement, peakLiveBytes: peak.bytes, peakPosition: peak.position };
+    return { name, graph, liveness: live, placement, regionOffsets: file.offsets[index] ?? [], peakLiveBytes: peak.bytes, peakPosition: peak.position };
   });
   const most = (pick: (program: ProgramMemory) => number): number => programs.reduce((max, program) => Math.max(max, pick(program)), 0);
   return {
@@ -82,6 +90,8 @@ export function planMemory(graphs: Readonly<Record<string, Graph>>, rules: Memor
     programs,
     arenaBytes: persistentEnd + most((program) => program.placement.bytes),
     peakLiveBytes: persistentEnd + most((program) => program.peakLiveBytes),
+    filed: file.persistent,
+    fileBytes: file.bytes,
   };
 }
 

@@ -30,6 +30,8 @@ export interface MemoryReport {
   /** (arenaBytes − peakLiveBytes) / arenaBytes. */
   readonly fragmentation: number;
   readonly processBytes: number;
+  /** Size of the file beside the arena: room on disk, no memory. */
+  readonly fileBytes: number;
   /** arenaBytes + processBytes: what the operating system will see at most. */
   readonly forecastBytes: number;
   /** Live bytes at the peak. */
@@ -56,6 +58,7 @@ export function memoryReport(plan: MemoryPlan): MemoryReport {
     peakLiveBytes: plan.peakLiveBytes,
     fragmentation: plan.arenaBytes === 0 ? 0 : (plan.arenaBytes - plan.peakLiveBytes) / plan.arenaBytes,
     processBytes,
+    fileBytes: plan.fileBytes,
     forecastBytes: plan.arenaBytes + processBytes,
     classes: STORAGE_CLASSES.filter((storage) => byClass.has(storage)).map((storage) => ({ storage, bytes: byClass.get(storage)! })),
     groups: groupLayers(holdings),

@@ -13,6 +13,7 @@ import { geluBackwardOp, geluOp } from './gelu.ts';
 import { globalNormOp, sumSquaresOp } from './global-norm.ts';
 import { layerNormBackwardOp, layerNormOp, layerNormWeightGradientOp } from './layernorm.ts';
 import { columnSumOp, matmulNnOp, matmulNtOp, matmulTnOp } from './matmul.ts';
+import { offloadFlushOp, offloadReadOp, offloadWaitOp, offloadWriteOp } from './offload.ts';
 import type { Op } from './op.ts';
 import { addOp, concatOp, onesOp, scaleOp, sliceOp } from './pointwise.ts';
 import { rmsNormBackwardOp, rmsNormOp, rmsNormWeightGradientOp } from './rmsnorm.ts';
@@ -31,6 +32,7 @@ const ALL: readonly Op[] = [
   addOp, scaleOp, sliceOp, concatOp, onesOp, castOp,
   crossEntropyOp, crossEntropyBackwardOp,
   sumSquaresOp, globalNormOp, adamwOp, sgdOp,
+  offloadReadOp, offloadWaitOp, offloadWriteOp, offloadFlushOp,
 ];
 
 export const OPS: ReadonlyMap<string, Op> = new Map(ALL.map((op) => [op.name, op]));

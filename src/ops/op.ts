@@ -66,6 +66,11 @@ export interface Op {
   mustOverwrite?(attrs: Attrs): readonly Overwrite[];
   /** `matmul` and `attention` are bound by arithmetic, the rest by memory. */
   readonly bound: 'compute' | 'memory';
+  /**
+   * Moves bytes between the arena and its file. Devices do that themselves, and `reference` says nothing of it; what must come out is tested in
+   * src/devices/testing/file-conformance.ts, not by samples.
+   */
+  readonly file?: 'read' | 'wait' | 'write' | 'flush';
   /** The definition, in f64: outputs from inputs. Must not modify its inputs. */
   reference(inputs: readonly Float64Array[], attrs: Attrs, inputTypes: readonly TensorType[], outputTypes: readonly TensorType[]): readonly Float64Array[];
   /** Cases for the gradcheck and for the conformance of every device: odd sizes, size 1, non-multiples of the vector width. */

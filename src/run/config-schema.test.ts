@@ -84,6 +84,8 @@ describe('parseConfig', () => {
     ['max_grad_norm', -1, 'max_grad_norm is -1; it must be a number from 0 to 1000000000'],
     ['num_train_epochs', 0, 'num_train_epochs is 0; it must be a number above 0, at most 1000000'],
     ['max_steps', -1, 'max_steps is -1; it must be a whole number from 1 to 1000000000'],
+    ['offload_optimizer_state', 1, 'offload_optimizer_state is 1; it must be true or false'],
+    ['offload_activation_layers', -1, 'offload_activation_layers is -1; it must be a whole number from 0 to 65536'],
     ['logging_steps', 0, 'logging_steps is 0; it must be a whole number from 1 to 1000000000'],
     ['eval_steps', 0, 'eval_steps is 0'],
     ['load_best_model_at_end', 1, 'load_best_model_at_end is 1; it must be true or false'],

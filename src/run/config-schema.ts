@@ -78,6 +78,9 @@ const shape = {
 
   device: z.enum(['cpu', 'reference']).describe('cpu, or reference: slow, f64 inside, for comparison.').exactOptional(),
   threads: count(1024).describe('Compute threads. Default: all cores. Does not change the result.').exactOptional(),
+  offload_optimizer_state: flag().describe('Keep large optimizer state in a file in the run directory instead of in memory. Does not change the result.').exactOptional(),
+  offload_activation_layers: z.int().min(0).max(65_536)
+    .describe('Keep the saved activations of the first so many layers in that file. Does not change the result.').exactOptional(),
 } satisfies { readonly [K in keyof Required<RunConfig>]: z.ZodType<Exclude<RunConfig[K], undefined>> };
 
 /** Keys whose values RunConfig allows and the schema does not: none, or the next line does not compile. */

@@ -107,6 +107,10 @@ export interface RunConfig {
   readonly device?: 'cpu' | 'reference';
   /** Compute threads. Default: all cores. Does not change the result. */
   readonly threads?: number;
+  /** Large optimizer state lives in a file in the run directory. Does not change the result. Default false. */
+  readonly offload_optimizer_state?: boolean;
+  /** Kept activations of the first so many layers live in that file. Does not change the result. Default 0. */
+  readonly offload_activation_layers?: number;
 }
 
 /** A RunConfig with every static default filled in. What stays optional is chosen later, from model, data or plan. */

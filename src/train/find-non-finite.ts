@@ -14,8 +14,8 @@ const PIECE_ELEMENTS = 1 << 20;
 
 /** A phrase that names the first value that is not finite: a parameter, or an op's output with its model path. */
 export async function findNonFinite(state: TrainingState, submissions: readonly Submission[]): Promise<string> {
-  for (const { value, offset } of state.blocks('parameter')) {
-    const found = firstNonFinite(state, { ...value, offset });
+  for (const { value } of state.blocks('parameter')) {
+    const found = firstNonFinite(state, { ...value, offset: state.block(value.name).offset });
     if (found !== undefined) return `parameter ${value.name} holds ${found} already before this step`;
   }
   for (const [index, { program, inputs }] of submissions.entries()) {

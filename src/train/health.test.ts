@@ -25,7 +25,7 @@ async function begin({ dtype = 'f32', step = 0, ...options }: Partial<HealthOpti
     return [name, block];
   }));
   const state = await TrainingState.create(
-    createReferenceDevice(), { alignment: 64, persistent, persistentBytes: offset, programs: [], arenaBytes: offset, peakLiveBytes: offset }, new Map(),
+    createReferenceDevice(), { alignment: 64, persistent, persistentBytes: offset, programs: [], arenaBytes: offset, filed: new Map(), fileBytes: 0, peakLiveBytes: offset }, new Map(),
   );
   for (const [name, , count] of SHAPES) state.arena.write(state.block(name).offset, encodeElements(dtype, Array.from({ length: count }, () => 0.05)));
   const meter = new HealthMeter(state, step, {

@@ -159,7 +159,8 @@ interface Lost {
 function samplesOf(state: TrainingState, { parameters, frozen, stochasticRounding }: HealthOptions): readonly Sample[] {
   const kinds = new Map(parameters.map(({ name, kind }) => [name, kind]));
   const left = new Set(frozen);
-  return state.blocks('parameter').flatMap(({ value, offset }): readonly Sample[] => {
+  return state.blocks('parameter').flatMap(({ value }): readonly Sample[] => {
+    const { offset } = state.block(value.name);
     const kind = kinds.get(value.name);
     if (kind === undefined || kind === 'embedding' || left.has(value.name) || (stochasticRounding && value.dtype !== 'f32')) return [];
     const count = elementCount(value.shape);

@@ -114,7 +114,7 @@ function resultOf(
 /** One update on the null device: every program is loaded, every input is written at its place, no memory is taken and nothing is computed. */
 async function rehearse({ device, planned }: PreparedRun, batches: BatchSource): Promise<void> {
   const { compiled } = planned;
-  const state = await TrainingState.create(createNullDevice(device), compiled.memory, compiled.constants);
+  const state = await TrainingState.create(createNullDevice(device), compiled.memory, compiled.constants, { rehearsal: true });
   try {
     await runUpdate(state, compiled, batches.next(), { learningRate: 0, step: 1, lossScale: 1 }, new AbortController().signal);
   } finally {

@@ -173,13 +173,16 @@ export class RunFiles {
 /** Refuses a disk that could not hold all checkpoints and the finished model: before step 1, not at step 2,321. */
 export function checkRunDisk(folder: string, prepared: PreparedRun): void {
   const { settings, model, planned } = prepared;
-  const blocks = [...planned.compiled.memory.persistent.values()];
+  const { persistent, filed, fileBytes } = planned.compiled.memory;
+  const blocks = [...persistent.values(), ...filed.values()];
   const bytesOf = (storage: StorageClass): number => blocks.filter(({ value }) => value.storage === storage).reduce((sum, { value }) => sum + byteCount(value), 0);
   const checkpoint = bytesOf('parameter') + bytesOf('optimizer-state');
   const finished = model.parameters.reduce((sum, parameter) => sum + elementCount(parameter.shape) * dtypeBytes(savedDType(parameter, prepared)), 0);
   // One more than is kept, for the oldest goes only after the newest is complete; and the best one.
   const count = settings.save_total_limit + (settings.load_best_model_at_end ? 2 : 1);
-  checkDiskSpace(folder, count * checkpoint + finished, `${count} checkpoints of ${formatBytes(checkpoint)} and the finished model of ${formatBytes(finished)}`);
+  const offloaded = fileBytes === 0 ? '' : `, ${formatBytes(fileBytes)} of offloaded values`;
+  const what = `${count} checkpoints of ${formatBytes(checkpoint)}${offloaded} and the finished model of ${formatBytes(finished)}`;
+  checkDiskSpace(folder, count * checkpoint + fileBytes + finished, what);
 }
 
 /** A checkpoint keeps each parameter in the type that it has in memory: nothing is lost. */

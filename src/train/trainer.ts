@@ -60,7 +60,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
   const started = performance.now();
   const { settings, data, device, planned } = prepared;
   const { compiled, plan, report } = planned;
-  const state = await TrainingState.create(device, compiled.memory, compiled.constants);
+  const state = await TrainingState.create(device, compiled.memory, compiled.constants, { directory: files.directory });
   const memory = watchMemory({ onPressure: ({ reason }) => control.emit({ kind: 'warning', message: `memory is running out: ${reason}; the run stops with a checkpoint` }) });
   const signal = AbortSignal.any([control.signal, memory.signal]);
   try {

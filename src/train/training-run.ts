@@ -157,11 +157,20 @@ function lean(prepared: PreparedRun): PreparedRun {
   return { ...prepared, planned: withoutGraphs(prepared.planned) };
 }
 
-/** The stored plan with the rates of the optimizer and the clipping that the settings say now; what it has chosen stays. */
+/**
+ * The stored plan with the rates of the optimizer and the clipping that the settings say now, and with values in a file where they say so (where
+ * values live changes no bit); what it has chosen otherwise stays.
+ */
 function continuedPlan(plan: TrainingPlan, config: RunConfig): TrainingPlan {
   const settings = resolveSettings(config);
   const [asked] = optimizer.values({ settings, maxLength: 0, bucketLengths: [], rowsPerEpoch: 0 });
-  return { ...plan, maxGradNorm: settings.max_grad_norm, ...(asked?.kind === plan.optimizer.kind ? { optimizer: asked } : {}) };
+  const { optimizerState, activationLayers } = plan.offload;
+  return {
+    ...plan,
+    maxGradNorm: settings.max_grad_norm,
+    offload: { optimizerState: config.offload_optimizer_state ?? optimizerState, activationLayers: config.offload_activation_layers ?? activationLayers },
+    ...(asked?.kind === plan.optimizer.kind ? { optimizer: asked } : {}),
+  };
 }
 
 async function startingCheckpoint(runDirectory: string, name: string | undefined): Promise<Checkpoint | undefined> {

@@ -10,7 +10,7 @@ const COUNT = 700_000;
 async function stateWith(values: readonly number[]): Promise<TrainingState> {
   const value = { id: 0, name: 'w', dtype: 'f32' as const, shape: [COUNT], storage: 'parameter' as const, persistent: true, scope: '' };
   const bytes = Math.ceil((4 * COUNT) / 64) * 64;
-  const memory = { alignment: 64, persistent: new Map([['w', { value, offset: 0 }]]), persistentBytes: bytes, programs: [], arenaBytes: bytes, peakLiveBytes: bytes };
+  const memory = { alignment: 64, persistent: new Map([['w', { value, offset: 0 }]]), persistentBytes: bytes, programs: [], arenaBytes: bytes, filed: new Map(), fileBytes: 0, peakLiveBytes: bytes };
   const state = await TrainingState.create(createCpuDevice({ threads: 1 }), memory, new Map());
   state.arena.write(0, encodeElements('f32', values));
   return state;

@@ -1,15 +1,26 @@
 /**
- * The memory of a run while it runs: one arena, the programs loaded over it, and the ways in and out for weights and optimizer state.
+ * The memory of a run while it runs: one arena, the programs loaded over it, the file beside it where the plan asks for one, and the ways in and
+ * out for weights and optimizer state, wherever they live.
  * Files move through small staging buffers; no tensor ever exists whole on the JavaScript heap.
  */
 
+import { tmpdir } from 'node:os';
 import { MIB } from '../base/bytes.ts';
 import type { Arena, Device, LoadedProgram } from '../devices/device.ts';
 import type { Operand, Program } from '../devices/program.ts';
 import { decodeElements, dtypeBytes, encodeElements, type DType } from '../graph/dtype.ts';
 import { byteCount, elementCount } from '../graph/shape.ts';
+import { checkDiskSpace } from '../files/disk.ts';
+import type { FileBlock } from '../memory/file-layout.ts';
 import type { MemoryPlan, PersistentBlock } from '../memory/memory-plan.ts';
 import type { StorageClass } from '../run/storage-class.ts';
+
+export interface StateOptions {
+  /** Where the file goes, if there is one. Default: the system's folder for temporary files. */
+  readonly directory?: string;
+  /** Nothing will be written: the disk is not asked for room. */
+  readonly rehearsal?: boolean;
+}
 
 /** A multiple of every element size. Larger pieces are written no faster. */
 const STAGING_BYTES = MIB;
@@ -29,9 +40,19 @@ export class TrainingState {
     this.memory = memory;
   }
 
-  /** Reserves the arena (E_BUDGET when the machine has less) and writes the constants. Weights and state are zero. */
-  static async create(device: Device, memory: MemoryPlan, constants: ReadonlyMap<string, readonly number[]>): Promise<TrainingState> {
+  /**
+   * Reserves the arena (E_BUDGET when the machine has less) and the file (E_DISK, E_FILE), and writes the constants. Weights and state are zero.
+   */
+  static async create(device: Device, memory: MemoryPlan, constants: ReadonlyMap<string, readonly number[]>, options: StateOptions = {}): Promise<TrainingState> {
+    const directory = options.directory ?? tmpdir();
+    if (memory.fileBytes > 0 && options.rehearsal !== true) checkDiskSpace(directory, memory.fileBytes, 'Offloaded values');
     const state = new TrainingState(await device.allocate(memory.arenaBytes), memory);
+    try {
+      if (memory.fileBytes > 0) state.arena.attachFile({ directory, bytes: memory.fileBytes });
+    } catch (error) {
+      state.free();
+      throw error;
+    }
     for (const [name, data] of constants) {
       const block = state.block(name);
       state.arena.write(block.offset, encodeElements(block.value.dtype, data));
@@ -39,10 +60,15 @@ export class TrainingState {
     return state;
   }
 
-  /** All persistent values of a class, in arena order. */
-  blocks(storage: StorageClass): readonly PersistentBlock[] {
-    return [...this.memory.persistent.values()].filter(({ value }) => value.storage === storage);
+  /** All persistent values of a class, in arena and file, in the order in which the graph made them. */
+  blocks(storage: StorageClass): readonly (PersistentBlock | FileBlock)[] {
+    const inArena = [...this.memory.persistent.values()].filter(({ value }) => value.storage === storage);
+    const filed = [...this.memory.filed.values()].filter(({ value }) => value.storage === storage);
+    // Those of one class are all made by one graph: its ids tell the order.
+    return filed.length === 0 ? inArena : [...inArena, ...filed].sort((a, b) => a.value.id - b.value.id);
   }
+
+  /** A persistent value that lives in the arena. */
 
   block(name: string): PersistentBlock {
     const block = this.memory.persistent.get(name);
@@ -77,20 +103,29 @@ export class TrainingState {
 
   /** Receives the elements of a persistent value piece by piece, converting; `elementOffset` of successive pieces ascends. */
   writer(name: string, from: DType): (bytes: Uint8Array, byteOffset: number) => void {
+    const filed = this.memory.filed.get(name);
+    if (filed !== undefined) {
+      const { at, value } = filed;
+      return (bytes, byteOffset) => this.arena.writeFile(at + (byteOffset / dtypeBytes(from)) * dtypeBytes(value.dtype), converted(bytes, from, value.dtype));
+    }
     const { value, offset } = this.block(name);
     return (bytes, byteOffset) => this.arena.writeConverted(offset + (byteOffset / dtypeBytes(from)) * dtypeBytes(value.dtype), value.dtype, bytes, from);
   }
 
   /** The elements of a persistent value as `to`, in pieces of at most 1 MiB. A piece is valid until the next one is asked for. */
   *pieces(name: string, to: DType): Generator<Uint8Array, void, void> {
-    const { value, offset } = this.block(name);
+    const filed = this.memory.filed.get(name);
+    const { value } = filed ?? this.block(name);
     const count = elementCount(value.shape);
-    const perPiece = STAGING_BYTES / dtypeBytes(to);
+    const size = dtypeBytes(value.dtype);
+    const perPiece = STAGING_BYTES / Math.max(size, dtypeBytes(to));
     const staging = this.staging ?? new Uint8Array(STAGING_BYTES);
     this.staging = undefined; // in use: pieces that are read at the same time have a buffer of their own
     try {
       for (let first = 0; first < count; first += perPiece) {
-        yield this.arena.readConverted(offset + first * dtypeBytes(value.dtype), value.dtype, Math.min(perPiece, count - first), to, staging);
+        const some = Math.min(perPiece, count - first);
+        if (filed === undefined) yield this.arena.readConverted(this.block(name).offset + first * size, value.dtype, some, to, staging);
+        else yield converted(this.arena.readFile(filed.at + first * size, some * size), value.dtype, to);
       }
     } finally {
       this.staging = staging;
@@ -101,6 +136,11 @@ export class TrainingState {
     this.loaded.clear();
     this.arena.free();
   }
+}
+
+/** Elements as they lie in a file, from one dtype to another. `bytes` may start anywhere in its buffer. */
+function converted(bytes: Uint8Array, from: DType, to: DType): Uint8Array {
+  return from === to ? bytes : encodeElements(to, decodeElements(from, bytes.slice()));
 }
 
 function inputBytes(operand: Operand, value: InputValue, name: string): Uint8Array {

@@ -12,7 +12,7 @@ export const FITS: PlanResult = {
     optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
   },
   memory: {
-    arenaBytes: 100 * MIB, peakLiveBytes: 98 * MIB, fragmentation: 0.02, processBytes: 144 * MIB, forecastBytes: 244 * MIB,
+    arenaBytes: 100 * MIB, peakLiveBytes: 98 * MIB, fragmentation: 0.02, processBytes: 144 * MIB, fileBytes: 0, forecastBytes: 244 * MIB,
     classes: [{ storage: 'parameter', bytes: 40 * MIB }, { storage: 'activation', bytes: 58 * MIB }],
     groups: [
       { name: 'embedding', bytes: 10 * MIB, byClass: { parameter: 10 * MIB } },

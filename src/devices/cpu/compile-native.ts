@@ -42,9 +42,9 @@ const X64_TARGETS: readonly Target[] = [
 const ARM64_TARGETS: readonly Target[] = [{ name: 'neon', flags: ['-march=armv8-a'] }];
 
 /** The kernels, compiled once per target. */
-const KERNELS = ['attention', 'embedding', 'kernels', 'loss', 'matmul', 'movement', 'norm', 'optimizer', 'peak', 'pointwise', 'rotary'];
+const KERNELS = ['attention', 'embedding', 'kernels', 'loss', 'matmul', 'movement', 'norm', 'offload', 'optimizer', 'peak', 'pointwise', 'rotary'];
 /** Everything else, compiled once. */
-const RUNTIME = ['binding', 'binding_arena', 'binding_device', 'binding_objects', 'binding_program', 'convert', 'job', 'memory', 'pool', 'program', 'signatures', 'target'];
+const RUNTIME = ['binding', 'binding_arena', 'binding_device', 'binding_objects', 'binding_program', 'convert', 'io', 'job', 'memory', 'pool', 'program', 'signatures', 'target'];
 
 const FLAGS = [
   '-O3', '-std=gnu11', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math', '-fPIC', '-pthread', '-fvisibility=hidden',

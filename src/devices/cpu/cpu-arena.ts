@@ -1,10 +1,12 @@
 /** An arena of the cpu device, and programs bound to it: the thin TypeScript side of native/binding.c. */
 
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import { FulltuneError } from '../../base/errors.ts';
 import { dtypeBytes, isFloat, type DType } from '../../graph/dtype.ts';
 import { shapeRules } from '../../ops/index.ts';
 import { formatType, sameShape, type TensorType } from '../../graph/shape.ts';
-import type { Arena, Device, LoadedProgram, RunStatus } from '../device.ts';
+import type { Arena, Device, FileRequest, LoadedProgram, RunStatus } from '../device.ts';
 import type { Instruction, Program } from '../program.ts';
 import { encodeProgram } from './encode.ts';
 import { DTYPE_NUMBERS, fromNative, type ArenaHandle, type NativeModule, type ProgramHandle } from './native.ts';
@@ -19,6 +21,7 @@ interface ArenaContext {
 }
 
 export function createCpuArena(native: NativeModule, handle: ArenaHandle, context: ArenaContext): Arena {
+  let file: FileRequest | undefined;
   const arena: Arena = {
     bytes: context.bytes,
     read(offset, length) {
@@ -39,7 +42,22 @@ export function createCpuArena(native: NativeModule, handle: ArenaHandle, contex
       return bytes;
     },
     fill: (offset, length, byte) => native.fill(handle, offset, length, byte),
-    load: (program) => loadProgram(native, handle, program, arena, context),
+    get fileBytes() {
+      return file?.bytes ?? 0;
+    },
+    attachFile(request) {
+      const { directory, bytes } = request;
+      const path = join(directory, `.fulltune-offload-${randomUUID()}`);
+      onFile(directory, () => native.attachFile(handle, path, bytes));
+      file = request;
+    },
+    readFile(at, length) {
+      const to = new Uint8Array(length);
+      onFile(file?.directory, () => native.readFile(handle, at, to));
+      return to;
+    },
+    writeFile: (at, bytes) => onFile(file?.directory, () => native.writeFile(handle, at, bytes)),
+    load: (program) => loadProgram(native, handle, program, arena, { ...context, fileDirectory: () => file?.directory }),
     free() {
       native.freeArena(handle);
       forgotten.unregister(arena);
@@ -49,12 +67,31 @@ export function createCpuArena(native: NativeModule, handle: ArenaHandle, contex
   return arena;
 }
 
+/** Adds to a complaint about the arena's file where it lies and what to do. */
+function fileError(error: unknown, directory: string | undefined): unknown {
+  const known = fromNative(error);
+  if (!(known instanceof FulltuneError) || known.code !== 'E_FILE') return known;
+  return new FulltuneError('E_FILE', known.message, {
+    ...(directory === undefined ? {} : { where: directory }),
+    remedy: 'Free room on that disk, or use --output-dir on another one; fulltune resume then goes on from the last checkpoint, which is untouched.',
+    cause: error,
+  });
+}
+
+function onFile(directory: string | undefined, body: () => void): void {
+  try {
+    body();
+  } catch (error) {
+    throw fileError(error, directory);
+  }
+}
+
 function expectFloats(to: DType, from: DType): void {
   if (!isFloat(to) || !isFloat(from)) throw new TypeError(`no conversion from ${from} to ${to}`);
 }
 
 /** `arena` and the device in `context` stay reachable through the closures of the result. */
-function loadProgram(native: NativeModule, arenaHandle: ArenaHandle, program: Program, arena: Arena, context: ArenaContext): LoadedProgram {
+function loadProgram(native: NativeModule, arenaHandle: ArenaHandle, program: Program, arena: Arena, context: ArenaContext & { fileDirectory(): string | undefined }): LoadedProgram {
   let handle: ProgramHandle;
   try {
     const { code, opNames } = encodeProgram(program, native.signatures());
@@ -77,6 +114,8 @@ function loadProgram(native: NativeModule, arenaHandle: ArenaHandle, program: Pr
       signal?.addEventListener('abort', cancel, { once: true });
       try {
         return await running;
+      } catch (error) {
+        throw fileError(error, context.fileDirectory());
       } finally {
         signal?.removeEventListener('abort', cancel);
         keepAlive(arena);

@@ -40,6 +40,10 @@ export interface NativeModule {
   fill(arena: ArenaHandle, offset: number, length: number, byte: number): void;
   writeConverted(arena: ArenaHandle, offset: number, arenaDType: number, from: Uint8Array, fromDType: number): void;
   readConverted(arena: ArenaHandle, offset: number, arenaDType: number, to: Uint8Array, toDType: number): void;
+  /** Creates `path`, sparse, and removes the name at once: the file lives as long as the arena. */
+  attachFile(arena: ArenaHandle, path: string, bytes: number): void;
+  readFile(arena: ArenaHandle, at: number, to: Uint8Array): void;
+  writeFile(arena: ArenaHandle, at: number, from: Uint8Array): void;
   load(arena: ArenaHandle, code: Float64Array, opNames: readonly string[]): ProgramHandle;
   freeProgram(program: ProgramHandle): void;
   /** Scratch that the kernel of instruction 0 asks for. */

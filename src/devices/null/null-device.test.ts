@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DeviceSpec } from '../device.ts';
-import type { Program } from '../program.ts';
+import type { Instruction, Program } from '../program.ts';
 import { createNullDevice } from './null-device.ts';
 
 const spec: DeviceSpec = { name: 'cpu', threads: 7, alignment: 128, workspaceBytes: (op, inputs) => (op === 'attention' ? 1000 * inputs.length : 0) };
@@ -25,6 +25,20 @@ describe('null device', () => {
     expect(() => arena.read(2 ** 45 - 1, 2)).toThrow(RangeError);
     expect(() => arena.writeConverted(2 ** 45 - 4, 'f32', new Uint8Array(4), 'bf16')).toThrow(RangeError);
     arena.free();
+  });
+
+  it('keeps no file either, and checks what would be moved', async () => {
+    const arena = await device.allocate(1024);
+    const write: Instruction = { op: 'offload_write', inputs: [{ dtype: 'f32', shape: [8], offset: 0 }], outputs: [{ dtype: 'i32', shape: [1], offset: 64 }], attrs: { at: 2 ** 45 }, workspace: { offset: 0, bytes: 0 }, phase: 'update', scope: '' };
+    const writes = { ...program, arenaBytes: 1024, instructions: [write] };
+    expect(() => arena.load(writes)).toThrow(RangeError);
+    arena.attachFile({ directory: '/nowhere', bytes: 2 ** 45 + 32 });
+    expect(arena.fileBytes).toBe(2 ** 45 + 32);
+    expect(await arena.load(writes).run()).toMatchObject({ completed: true });
+    expect(arena.readFile(2 ** 45, 32)).toEqual(new Uint8Array(32));
+    arena.writeFile(0, new Uint8Array(10));
+    expect(() => arena.readFile(2 ** 45, 33)).toThrow(RangeError);
+    expect(() => arena.load({ ...writes, instructions: [{ ...write, attrs: { at: 2 ** 45 + 1 } }] })).toThrow(RangeError);
   });
 
   it('runs nothing', async () => {

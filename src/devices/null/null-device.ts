@@ -1,6 +1,8 @@
 /** The null device: plans like the device it stands for, holds no memory and computes nothing. For dry runs and for planning elsewhere. */
 
 import { dtypeBytes, type DType } from '../../graph/dtype.ts';
+import { byteCount } from '../../graph/shape.ts';
+import { opOf } from '../../ops/index.ts';
 import type { Arena, Device, DeviceSpec, LoadedProgram } from '../device.ts';
 import type { Program } from '../program.ts';
 
@@ -21,6 +23,10 @@ function nullArena(bytes: number): Arena {
   const check = (offset: number, length: number): void => {
     if (offset < 0 || length < 0 || offset + length > bytes) throw new RangeError(`bytes ${offset} to ${offset + length} of an arena of ${bytes}`);
   };
+  let fileBytes = 0;
+  const checkFile = (at: number, length: number): void => {
+    if (at < 0 || length < 0 || at + length > fileBytes) throw new RangeError(`bytes ${at} to ${at + length} of a file of ${fileBytes}`);
+  };
   return {
     bytes,
     read(offset, length) {
@@ -34,8 +40,25 @@ function nullArena(bytes: number): Arena {
       return new Uint8Array(count * dtypeBytes(to));
     },
     fill: check,
+    get fileBytes() {
+      return fileBytes;
+    },
+    attachFile(file) {
+      if (fileBytes > 0) throw new Error('the arena has a file already');
+      fileBytes = file.bytes;
+    },
+    readFile(at, length) {
+      checkFile(at, length);
+      return new Uint8Array(length);
+    },
+    writeFile: (at, data) => checkFile(at, data.byteLength),
     load(program: Program): LoadedProgram {
       if (program.arenaBytes > bytes) throw new RangeError(`program '${program.name}' needs ${program.arenaBytes} bytes of an arena of ${bytes}`);
+      for (const { op, inputs, outputs, attrs } of program.instructions) {
+        const { file } = opOf(op);
+        const moved = file === 'read' ? outputs[0] : file === 'write' ? inputs[0] : undefined;
+        if (moved !== undefined) checkFile(attrs['at'] ?? NaN, byteCount(moved));
+      }
       return {
         program,
         run: (options) => Promise.resolve({ completed: options?.signal?.aborted !== true, milliseconds: 0 }),

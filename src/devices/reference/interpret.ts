@@ -9,6 +9,7 @@ export type NamedArrays = Readonly<Record<string, Float64Array>>;
 
 /**
  * The outputs of `graph` by name, for graph inputs by name (constants bring their own). With `all`, every value by its unique name.
+ * What is written to the file beside the arena can be read back where it was written, in the same pieces; what never was is 0.
  * Throws when an input is missing or of another size.
  */
 export function interpret(graph: Graph, inputs: NamedArrays, options: { readonly all?: boolean } = {}): Record<string, Float64Array> {
@@ -27,9 +28,19 @@ export function interpret(graph: Graph, inputs: NamedArrays, options: { readonly
     if (array.length !== elementCount(value.shape)) throw new RangeError(`input '${value.name}' has ${array.length} elements for ${formatType(value)}`);
     held.set(id, array);
   }
+  const file = new Map<string, Float64Array>();
   for (const node of graph.nodes) {
     const types = (ids: readonly ValueId[]) => ids.flatMap((id) => graph.values[id] ?? []);
-    const results = opOf(node.op).reference(node.inputs.map(get), node.attrs, types(node.inputs), types(node.outputs));
+    const op = opOf(node.op);
+    const place = `${node.region}:${node.attrs['at']}`;
+    const [first] = node.inputs;
+    if (op.file === 'write' && first !== undefined) file.set(place, get(first));
+    if (op.file === 'read') {
+      const [id, type] = [node.outputs[0], types(node.outputs)[0]];
+      if (id !== undefined && type !== undefined) held.set(id, file.get(place) ?? new Float64Array(elementCount(type.shape)));
+      continue;
+    }
+    const results = op.reference(node.inputs.map(get), node.attrs, types(node.inputs), types(node.outputs));
     results.forEach((array, index) => {
       const id = node.outputs[index];
       if (id !== undefined) held.set(id, array);

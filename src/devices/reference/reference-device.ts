@@ -8,7 +8,8 @@ import { formatBytes } from '../../base/bytes.ts';
 import { decodeElements, dtypeBytes, encodeElements, type DType } from '../../graph/dtype.ts';
 import { byteCount, type TensorType } from '../../graph/shape.ts';
 import { opOf } from '../../ops/index.ts';
-import type { Arena, Device, LoadedProgram, RunStatus } from '../device.ts';
+import { attr, type Op } from '../../ops/op.ts';
+import type { Arena, Device, FileRequest, LoadedProgram, RunStatus } from '../device.ts';
 import type { Instruction, Operand, Program } from '../program.ts';
 
 const ALIGNMENT = 64;
@@ -31,14 +32,12 @@ export function createReferenceDevice(): Device {
 class ReferenceArena implements Arena {
   readonly bytes: number;
   private memory: Uint8Array | undefined;
+  /** The file is memory too. */
+  private file: Uint8Array = new Uint8Array();
 
   constructor(bytes: number) {
     this.bytes = bytes;
-    try {
-      this.memory = new Uint8Array(bytes);
-    } catch (cause) {
-      throw new FulltuneError('E_BUDGET', `the reference device cannot reserve ${formatBytes(bytes)} in one buffer`, { cause, remedy: 'Use the cpu device.' });
-    }
+    this.memory = reserve(bytes);
   }
 
   private range(offset: number, length: number): Uint8Array {
@@ -67,13 +66,49 @@ class ReferenceArena implements Arena {
     this.range(offset, length).fill(byte);
   }
 
+  get fileBytes(): number {
+    return this.file.byteLength;
+  }
+
+  attachFile({ bytes }: FileRequest): void {
+    if (this.file.byteLength > 0) throw new Error('the arena has a file already');
+    this.file = reserve(bytes);
+  }
+
+  private fileRange(at: number, length: number): Uint8Array {
+    if (!(at >= 0 && length >= 0 && at + length <= this.file.byteLength)) throw new RangeError(`bytes ${at} to ${at + length} of a file of ${this.file.byteLength}`);
+    return this.file.subarray(at, at + length);
+  }
+
+  readFile(at: number, length: number): Uint8Array {
+    return this.fileRange(at, length).slice();
+  }
+
+  writeFile(at: number, bytes: Uint8Array): void {
+    this.fileRange(at, bytes.byteLength).set(bytes);
+  }
+
   load(program: Program): LoadedProgram {
     if (program.arenaBytes > this.bytes) throw new RangeError(`program '${program.name}' needs ${program.arenaBytes} bytes of an arena of ${this.bytes}`);
+    for (const { op, inputs, outputs, attrs } of program.instructions) {
+      const { file } = opOf(op);
+      const moved = file === 'read' ? outputs[0] : file === 'write' ? inputs[0] : undefined;
+      if (moved !== undefined) this.fileRange(attr(attrs, 'at'), byteCount(moved));
+    }
     return new ReferenceProgram(program, this);
   }
 
   free(): void {
     this.memory = undefined;
+    this.file = new Uint8Array();
+  }
+}
+
+function reserve(bytes: number): Uint8Array {
+  try {
+    return new Uint8Array(bytes);
+  } catch (cause) {
+    throw new FulltuneError('E_BUDGET', `the reference device cannot reserve ${formatBytes(bytes)} in one buffer`, { cause, remedy: 'Use the cpu device.' });
   }
 }
 
@@ -119,6 +154,8 @@ class ReferenceProgram implements LoadedProgram {
 
 /** Reads all operands before it writes any: outputs may share bytes with inputs. */
 function execute(instruction: Instruction, arena: Arena): void {
+  const { file } = opOf(instruction.op);
+  if (file !== undefined) return transfer(file, instruction, arena);
   const inputs = instruction.inputs.map((operand) => decodeElements(operand.dtype, arena.read(operand.offset, byteCount(operand))));
   const results = opOf(instruction.op).reference(inputs, instruction.attrs, instruction.inputs, instruction.outputs);
   instruction.outputs.forEach((operand: Operand, index) => {
@@ -126,6 +163,25 @@ function execute(instruction: Instruction, arena: Arena): void {
     if (result === undefined || result.length !== elementsOf(operand)) throw new RangeError(`${instruction.op}: output ${index} has ${result?.length} elements`);
     arena.write(operand.offset, encodeElements(operand.dtype, result));
   });
+}
+
+/** Ops that move bytes to and from the file are no functions of their inputs. Here each transfer is done at once; there is nothing to wait for. */
+function transfer(file: NonNullable<Op['file']>, { inputs, outputs, attrs }: Instruction, arena: Arena): void {
+  const [from, to] = [inputs[0], outputs[0]];
+  switch (file) {
+    case 'read':
+      if (to !== undefined) arena.write(to.offset, arena.readFile(attr(attrs, 'at'), byteCount(to)));
+      return;
+    case 'write':
+      if (from !== undefined) arena.writeFile(attr(attrs, 'at'), arena.read(from.offset, byteCount(from)));
+      if (to !== undefined) arena.fill(to.offset, byteCount(to), 0);
+      return;
+    case 'wait':
+    case 'flush':
+      return;
+    default:
+      return file satisfies never;
+  }
 }
 
 function elementsOf(type: TensorType): number {

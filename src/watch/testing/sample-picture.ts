@@ -27,7 +27,7 @@ export function samplePicture(): MemoryPicture {
 
 export function sampleReport(): MemoryReport {
   return {
-    arenaBytes: 256, peakLiveBytes: 256, fragmentation: 0, processBytes: 1000, forecastBytes: 1256,
+    arenaBytes: 256, fileBytes: 0, peakLiveBytes: 256, fragmentation: 0, processBytes: 1000, forecastBytes: 1256,
     classes: [{ storage: 'parameter', bytes: 128 }, { storage: 'activation', bytes: 128 }],
     groups: [{ name: 'layers.0 … layers.1 (each)', bytes: 128, byClass: { parameter: 64, activation: 64 } }],
     peak: { program: 'step </script>', node: 'layers.1.mlp/matmul (forward)' },
