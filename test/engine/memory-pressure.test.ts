@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import { afterAll, expect, it, vi } from 'vitest';
 import { resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
 import type { MemoryPressure } from '../../src/devices/cpu/memory-pressure.ts';
-import type { WatchOptions } from '../../src/train/memory-watch.ts';
+import type { watchMemory, WatchOptions } from '../../src/train/memory-watch.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
 
 let machine: MemoryPressure = { kind: 'calm' };
 // The watch itself, looking at this machine and often.
 vi.mock('../../src/train/memory-watch.ts', async (original) => {
-  const actual = await original<typeof import('../../src/train/memory-watch.ts')>();
+  const actual = await original<{ readonly watchMemory: typeof watchMemory }>();
   return { ...actual, watchMemory: (options: WatchOptions) => actual.watchMemory({ ...options, look: () => machine, lookMs: 5 }) };
 });
 
