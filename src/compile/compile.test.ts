@@ -76,6 +76,9 @@ describe('compile', () => {
     const report = memoryReport(build(30, plan(4, 2)).memory);
     expect(report.classes.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(report.peakLiveBytes);
     expect(report.groups.map(({ name }) => name)).toContain('layers.0 … layers.29 (each)');
+    expect(report.forecastBytes).toBe(report.arenaBytes + report.processBytes);
+    // Instructions take room in the process, too: 30 layers have thousands.
+    expect(report.processBytes).toBeGreaterThan(memoryReport(build(2, plan(4, 2)).memory).processBytes);
   });
 
   it('compiles for evaluation alone without gradients or state', () => {

@@ -11,7 +11,7 @@ const PRESSURE: MemoryPressure = { kind: 'pressure', reason: 'the machine has 10
 it('aborts at the first pressure, keeps what it found, and looks no more', async () => {
   let looks = 0;
   const told: MemoryPressure[] = [];
-  const watch = watchMemory({ onPressure: (pressure) => told.push(pressure), look: () => (++looks < 4 ? { kind: 'calm' } : PRESSURE), lookMs: 5 });
+  const watch = watchMemory({ leftBytes: GIB, onPressure: (pressure) => told.push(pressure), look: () => (++looks < 4 ? { kind: 'calm' } : PRESSURE), lookMs: 5 });
   expect([looks, watch.signal.aborted, watch.pressure()]).toEqual([1, false, undefined]);
   await new Promise((resolve) => watch.signal.addEventListener('abort', resolve));
   expect(watch.pressure()).toEqual(PRESSURE);
@@ -20,13 +20,13 @@ it('aborts at the first pressure, keeps what it found, and looks no more', async
 });
 
 it('says so at once when a run begins under pressure', () => {
-  const watch = watchMemory({ onPressure: () => undefined, look: () => PRESSURE });
+  const watch = watchMemory({ leftBytes: GIB, onPressure: () => undefined, look: () => PRESSURE });
   expect(watch.signal.aborted).toBe(true);
 });
 
 it('looks no more after it was stopped', async () => {
   let looks = 0;
-  const watch = watchMemory({ onPressure: () => undefined, look: () => (looks++, { kind: 'calm' }), lookMs: 5 });
+  const watch = watchMemory({ leftBytes: GIB, onPressure: () => undefined, look: () => (looks++, { kind: 'calm' }), lookMs: 5 });
   watch.stop();
   await sleep(30);
   expect(looks).toBe(1);

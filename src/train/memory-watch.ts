@@ -19,6 +19,8 @@ export interface MemoryWatch {
 }
 
 export interface WatchOptions {
+  /** What the run leaves free when nothing else changes. */
+  readonly leftBytes: number;
   /** Told once, before the signal aborts. */
   readonly onPressure: (pressure: Pressure) => void;
   /** How it is looked; tests look elsewhere. */
@@ -27,7 +29,7 @@ export interface WatchOptions {
 }
 
 /** Begins to watch. The timer keeps no process alive. */
-export function watchMemory({ onPressure, look = pressureGauge(), lookMs = LOOK_MS }: WatchOptions): MemoryWatch {
+export function watchMemory({ leftBytes, onPressure, look = pressureGauge(leftBytes), lookMs = LOOK_MS }: WatchOptions): MemoryWatch {
   const controller = new AbortController();
   let found: Pressure | undefined;
   const timer = setInterval(() => lookOnce(), lookMs);
@@ -40,7 +42,7 @@ export function watchMemory({ onPressure, look = pressureGauge(), lookMs = LOOK_
     onPressure(seen);
     controller.abort();
   };
-  lookOnce(); // the measure for all later ones
+  lookOnce();
   return { signal: controller.signal, pressure: () => found, stop: () => clearInterval(timer) };
 }
 

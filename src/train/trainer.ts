@@ -61,7 +61,10 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
   const { settings, data, device, planned } = prepared;
   const { compiled, plan, report } = planned;
   const state = await TrainingState.create(device, compiled.memory, compiled.constants, { directory: files.directory });
-  const memory = watchMemory({ onPressure: ({ reason }) => control.emit({ kind: 'warning', message: `memory is running out: ${reason}; the run stops with a checkpoint` }) });
+  const memory = watchMemory({
+    leftBytes: prepared.freeBytes - report.forecastBytes,
+    onPressure: ({ reason }) => control.emit({ kind: 'warning', message: `memory is running out: ${reason}; the run stops with a checkpoint` }),
+  });
   const signal = AbortSignal.any([control.signal, memory.signal]);
   try {
     const batches = new BatchSource({ file: data.train, ...plan.packing, ...plan.batch, seed: settings.seed, shuffle: settings.shuffle });

@@ -1,19 +1,18 @@
 /** A run whose memory others take writes a checkpoint, ends, says how much to go on with, and goes on bit for bit. */
 
-import type * as MemoryWatch from '../../src/train/memory-watch.ts';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it, vi } from 'vitest';
 import { resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
 import type { MemoryPressure } from '../../src/devices/cpu/memory-pressure.ts';
-import type { WatchOptions } from '../../src/train/memory-watch.ts';
+import type { watchMemory, WatchOptions } from '../../src/train/memory-watch.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
 
 let machine: MemoryPressure = { kind: 'calm' };
 // The watch itself, looking at this machine and often.
 vi.mock('../../src/train/memory-watch.ts', async (original) => {
-  const actual = await original<typeof MemoryWatch>();
+  const actual = await original<{ readonly watchMemory: typeof watchMemory }>();
   return { ...actual, watchMemory: (options: WatchOptions) => actual.watchMemory({ ...options, look: () => machine, lookMs: 5 }) };
 });
 
@@ -23,7 +22,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 function config(name: string): RunConfig {
   return {
     model: sharedPath('models/stories260K'), dataset: sharedPath('datasets/tinystories_sample.jsonl'), output_dir: join(folder, name),
-    max_length: 128, overlong: 'split', train_batch_size: 4, max_steps: 60, learning_rate: 1e-3, save_steps: 500, threads: 2,
+    max_length: 128, overlong: 'split', train_batch_size: 4, max_steps: 30, learning_rate: 1e-3, save_steps: 500, threads: 2,
   };
 }
 
@@ -49,7 +48,7 @@ it('stops with a checkpoint and goes on from it', async () => {
   const result = await run.result;
   expect(checkpoint).toMatchObject({ kind: 'checkpoint', step: result.step });
   expect(result).toMatchObject({ reason: 'memory-pressure', suggestedMemoryBytes: end!.kind === 'end' ? end!.suggestedMemoryBytes : undefined });
-  expect(result.step).toBeLessThan(60);
+  expect(result.step).toBeLessThan(30);
   expect(result.suggestedMemoryBytes! % (64 * 2 ** 20)).toBe(0);
   // Four fifths of what the process held and what was free.
   expect(result.suggestedMemoryBytes!).toBeGreaterThanOrEqual(128 * 2 ** 20);

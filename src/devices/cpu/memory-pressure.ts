@@ -27,15 +27,14 @@ const CALM: MemoryPressure = { kind: 'calm' };
 
 /**
  * A function that looks once, a tenth of a millisecond. Where the system has none of the files (MemAvailable, control groups, pressure stall
- * information) it finds calm. The first look is the measure: a run that was planned with little to spare is not stopped for that.
+ * information) it finds calm. `leftBytes` is what the run, as planned, leaves free: one that leaves little is not stopped for that.
  */
-export function pressureGauge(read: ReadFile = readText): () => MemoryPressure {
-  let lowBytes: number | undefined;
+export function pressureGauge(leftBytes: number, read: ReadFile = readText): () => MemoryPressure {
   let stalledLooks = 0;
   return () => {
     if (read('/proc/meminfo') === undefined) return CALM;
     const free = freeMemory(read);
-    lowBytes ??= Math.max(CHECKPOINT_BYTES, Math.min(free.bytes / 2, Math.max(LOW_SHARE * free.totalBytes, LOW_BYTES)));
+    const lowBytes = Math.max(CHECKPOINT_BYTES, Math.min(leftBytes / 2, Math.max(LOW_SHARE * free.totalBytes, LOW_BYTES)));
     const left = `${free.holder} has ${formatBytes(free.bytes)} free of ${formatBytes(free.totalBytes)}`;
     if (free.bytes < lowBytes) return { kind: 'pressure', reason: left, freeBytes: free.bytes };
     const stalled = stalledPercent(read);
