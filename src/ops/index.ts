@@ -11,6 +11,7 @@ import { embeddingBackwardOp, embeddingOp } from './embedding.ts';
 import { geluBackwardOp, geluOp } from './gelu.ts';
 import { globalNormOp, sumSquaresOp } from './global-norm.ts';
 import { layerNormBackwardOp, layerNormOp, layerNormWeightGradientOp } from './layernorm.ts';
+import { linearCrossEntropyBackwardOp, linearCrossEntropyOp } from './linear-cross-entropy.ts';
 import { columnSumOp, matmulNnOp, matmulNtOp, matmulTnOp } from './matmul.ts';
 import type { Op } from './op.ts';
 import { addOp, concatOp, onesOp, scaleOp, sliceOp } from './pointwise.ts';
@@ -29,6 +30,7 @@ const ALL: readonly Op[] = [
   swigluOp, swigluBackwardOp, geluOp, geluBackwardOp,
   addOp, scaleOp, sliceOp, concatOp, onesOp,
   crossEntropyOp, crossEntropyBackwardOp,
+  linearCrossEntropyOp, linearCrossEntropyBackwardOp,
   sumSquaresOp, globalNormOp, adamwOp, sgdOp,
 ];
 
