@@ -3,7 +3,7 @@
 const OTHER_NAMES: ReadonlyMap<string, string> = new Map([['--eval-split', '--eval-fraction']]);
 
 /** Switches that also have a `--no-` form, and so may be written `--packing=false`. */
-export const SWITCHES: ReadonlySet<string> = new Set(['--packing', '--shuffle', '--train-on-inputs', '--load-best-model-at-end', '--tie-word-embeddings']);
+export const SWITCHES: ReadonlySet<string> = new Set(['--packing', '--shuffle', '--train-on-inputs', '--load-best-model-at-end', '--chunked-loss', '--tie-word-embeddings']);
 
 /** `--max_length` → `--max-length`, `--packing=false` → `--no-packing`, `--eval-split` → `--eval-fraction`; what follows `--` is left alone. */
 export function normaliseArgv(argv: readonly string[]): readonly string[] {

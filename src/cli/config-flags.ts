@@ -10,6 +10,7 @@ const GROUP_OF: Readonly<Record<ConfigKey, string>> = {
   model: 'Model and data', dataset: 'Model and data', eval_dataset: 'Model and data', eval_fraction: 'Model and data', output_dir: 'Model and data',
   max_length: 'Rows', overlong: 'Rows', packing: 'Rows', shuffle: 'Rows', train_on_inputs: 'Rows', chat_template: 'Rows',
   train_batch_size: 'Batch', train_batch_tokens: 'Batch', per_device_train_batch_size: 'Batch', gradient_accumulation_steps: 'Batch',
+  chunked_loss: 'Memory',
   freeze: 'Training', optim: 'Training', adam_beta1: 'Training', adam_beta2: 'Training', adam_epsilon: 'Training', sgd_momentum: 'Training',
   weight_decay: 'Training', learning_rate: 'Training', lr_scheduler_type: 'Training', warmup_steps: 'Training', warmup_ratio: 'Training',
   max_grad_norm: 'Training', num_train_epochs: 'Training', max_steps: 'Training', seed: 'Training',
@@ -49,9 +50,10 @@ export function addConfigFlags(command: Command, keys: readonly ConfigKey[] = CO
 function optionsOf(info: KeyInfo): readonly Option[] {
   const flag = flagOf(info.key);
   if (info.type === 'boolean') {
-    const on = defaultText(info.key) === 'true';
+    const on = defaultText(info.key);
     const [shown, other] = [`--no-${flag.slice(2)}`, flag];
-    return on
+    if (on === undefined) return [new Option(other, info.description), new Option(shown, `Turns ${other} off.`)];
+    return on === 'true'
       ? [new Option(other, `${info.description} (default)`), new Option(shown, `Turns ${other} off.`)]
       : [new Option(other, info.description), new Option(shown, `Turns ${other} off. (default)`)];
   }

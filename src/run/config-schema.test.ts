@@ -65,6 +65,7 @@ describe('parseConfig', () => {
     ['train_batch_tokens', 1.5, 'train_batch_tokens is 1.5; it must be a whole number from 1 to 1073741824'],
     ['per_device_train_batch_size', 0, 'per_device_train_batch_size is 0; it must be a whole number from 1 to 65536'],
     ['gradient_accumulation_steps', -1, 'gradient_accumulation_steps is -1; it must be a whole number from 1 to 65536'],
+    ['chunked_loss', 1, 'chunked_loss is 1; it must be true or false'],
     ['freeze', 'a*', "freeze is 'a*'; it must be a list of texts"],
     ['optim', 'adam', "optim is 'adam'; it must be one of adamw, adamw_torch, adamw_torch_fused, sgd"],
     ['adam_beta1', 1, 'adam_beta1 is 1; it must be a number from 0, below 1'],

@@ -36,6 +36,8 @@ const shape = {
   per_device_train_batch_size: count(65_536).describe('Rows per micro-batch. Default: chosen.').exactOptional(),
   gradient_accumulation_steps: count(65_536).describe('Micro-batches per update. Default: chosen.').exactOptional(),
 
+  chunked_loss: flag().describe('Output projection and loss in slices of tokens: the logits never exist whole. Same bits. Default: chosen.').exactOptional(),
+
   freeze: z.array(text()).readonly().describe('Names of parameters that are not trained; * matches anything. May be given several times.').exactOptional(),
   optim: (z.enum(['adamw', 'adamw_torch', 'adamw_torch_fused', 'sgd']) as z.ZodType<string>)
     .describe('Optimizer. adamw_torch and adamw_torch_fused are other names for adamw.').exactOptional(),

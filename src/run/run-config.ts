@@ -41,6 +41,9 @@ export interface RunConfig {
   /** Micro-batches per update. Default: chosen. */
   readonly gradient_accumulation_steps?: number;
 
+  /** The logits of a slice of tokens at a time. Same bits. Default: chosen. */
+  readonly chunked_loss?: boolean;
+
   /** Name patterns (`*` matches anything) of parameters that are not trained. */
   readonly freeze?: readonly string[];
   /** `adamw` (also `adamw_torch`, `adamw_torch_fused`) or `sgd`. Default adamw. */
