@@ -2,7 +2,8 @@
  * One training step (forward, backward, AdamW) on random weights, by op: where the time goes and how near it is to the multiply-add limit
  * measured in the same run.
  *
- *     npm run build && node bench/step.js [a|b]        a: 10 M parameters, 4 × 256 tokens; b: SmolLM2-135M's shape, 1 × 512
+ *     npm run build && node bench/step.js [a|b] [blocks]    a: 10 M parameters, 4 × 256 tokens; b: SmolLM2-135M's shape, 1 × 512;
+ *                                                           blocks: token blocks per slice of a chunked loss, else logits whole
  */
 
 import { compile } from '../dist/compile/compile.js';
@@ -20,10 +21,11 @@ const RUNS = 5;
 
 const name = process.argv[2] === 'a' ? 'a' : 'b';
 const { rows, length, config } = SHAPES[name];
+const loss = process.argv[3] === undefined ? { kind: 'whole' } : { kind: 'chunked', blocks: Number(process.argv[3]) };
 const model = parseModelConfig({ architectures: ['LlamaForCausalLM'], model_type: 'llama', tie_word_embeddings: true, max_position_embeddings: 2048, ...config }, 'bench');
 const device = createCpuDevice();
 const plan = {
-  ...plainPlan({ rowLength: length }), batch: { rowsPerUpdate: rows, microBatchSize: rows, accumulationSteps: 1 },
+  ...plainPlan({ rowLength: length }), loss, batch: { rowsPerUpdate: rows, microBatchSize: rows, accumulationSteps: 1 },
 };
 const run = compile({ model, plan, device, purpose: 'train' });
 const state = await TrainingState.create(device, run.memory, run.constants);
@@ -63,7 +65,7 @@ times.sort((x, y) => x - y);
 const flops = compute.instructions.reduce((sum, { op, inputs: a, outputs: b, attrs }) => sum + (opOf(op).bound === 'compute' ? opOf(op).flops(a, b, attrs) : 0), 0);
 const medianMs = times[Math.floor(RUNS / 2)];
 console.log(JSON.stringify({
-  bench: 'step', shape: name, device: device.description, limitGflops: Math.round(limit / 1e9), medianMs: Math.round(medianMs), bestMs: Math.round(times[0]),
+  bench: 'step', shape: name, loss: loss.kind, device: device.description, limitGflops: Math.round(limit / 1e9), medianMs: Math.round(medianMs), bestMs: Math.round(times[0]),
   tokensPerSecond: Math.round((tokens / medianMs) * 1000), mfu: Number((flops / medianMs / 1e-3 / limit).toFixed(3)), arenaBytes: run.memory.arenaBytes,
 }));
 const total = [...byOp.values()].reduce((sum, ms) => sum + ms, 0);

@@ -3,6 +3,7 @@
 
 extern const ft_entry FT_NAME(attention_entries)[];
 extern const ft_entry FT_NAME(embedding_entries)[];
+extern const ft_entry FT_NAME(linear_loss_entries)[];
 extern const ft_entry FT_NAME(loss_entries)[];
 extern const ft_entry FT_NAME(matmul_entries)[];
 extern const ft_entry FT_NAME(movement_entries)[];
@@ -18,5 +19,6 @@ const ft_entry *const FT_NAME(kernels)[] = {
     FT_NAME(matmul_entries),    FT_NAME(movement_entries),  FT_NAME(norm_entries),
     FT_NAME(optimizer_entries), FT_NAME(pointwise_entries), FT_NAME(rotary_entries),
     FT_NAME(offload_entries),
+    FT_NAME(linear_loss_entries),
     NULL,
 };

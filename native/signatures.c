@@ -37,6 +37,8 @@ const ft_signature ft_signatures[] = {
     {"cross_entropy", "fif", "ff", ""},
     {"cross_entropy_backward", "fifff", "f", ""},
     {"cast", "s", "s", "to"},
+    {"linear_cross_entropy", "ssif", "f", "blocks"},
+    {"linear_cross_entropy_backward", "ssiff?f", "f?ss", "blocks mode needHidden needWeight"},
     {"ones", "", "f", "size"},
     {"sum_squares", "f", "f", ""},
     {"global_norm", "f*", "ff", "maxNorm scaled"},

@@ -15,10 +15,10 @@ export interface NodeOptions {
   readonly overwrites?: readonly Overwrite[];
   readonly phase?: Phase;
   readonly scope?: string;
-  /** Storage class of the outputs; by default `activation` in forward and `workspace` elsewhere. */
-  readonly storage?: StorageClass;
+  /** Storage class of the outputs, or one each; by default `activation` in forward and `workspace` elsewhere. */
+  readonly storage?: StorageClass | readonly StorageClass[];
   /** Names of the outputs; by default `scope/op`, made unique. */
-  readonly names?: readonly string[];
+  readonly names?: readonly (string | undefined)[];
   readonly effect?: true;
   /** See Node.region. */
   readonly region?: number;
@@ -144,7 +144,8 @@ export class GraphBuilder {
       const id = this.values.length;
       const over = overwrites.find((o) => o.output === index);
       const base = over === undefined ? undefined : this.values[inputs[over.input]!];
-      const storage = base?.persistent ? base.storage : (options.storage ?? (phase === 'forward' ? 'activation' : 'workspace'));
+      const asked = typeof options.storage === 'string' ? options.storage : options.storage?.[index];
+      const storage = base?.persistent ? base.storage : (asked ?? (phase === 'forward' ? 'activation' : 'workspace'));
       const name = this.unique(options.names?.[index] ?? base?.name ?? (scope === '' ? op : `${scope}/${op}`));
       this.values.push({ id, name, dtype: type.dtype, shape: type.shape, storage, persistent: base?.persistent ?? false, scope });
       return id;

@@ -12,6 +12,7 @@ import { embeddingBackwardOp, embeddingOp } from './embedding.ts';
 import { geluBackwardOp, geluOp } from './gelu.ts';
 import { globalNormOp, sumSquaresOp } from './global-norm.ts';
 import { layerNormBackwardOp, layerNormOp, layerNormWeightGradientOp } from './layernorm.ts';
+import { linearCrossEntropyBackwardOp, linearCrossEntropyOp } from './linear-cross-entropy.ts';
 import { columnSumOp, matmulNnOp, matmulNtOp, matmulTnOp } from './matmul.ts';
 import { offloadFlushOp, offloadReadOp, offloadWaitOp, offloadWriteOp } from './offload.ts';
 import type { Op } from './op.ts';
@@ -31,6 +32,7 @@ const ALL: readonly Op[] = [
   swigluOp, swigluBackwardOp, geluOp, geluBackwardOp,
   addOp, scaleOp, sliceOp, concatOp, onesOp, castOp,
   crossEntropyOp, crossEntropyBackwardOp,
+  linearCrossEntropyOp, linearCrossEntropyBackwardOp,
   sumSquaresOp, globalNormOp, adamwOp, sgdOp,
   offloadReadOp, offloadWaitOp, offloadWriteOp, offloadFlushOp,
 ];

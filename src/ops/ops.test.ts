@@ -15,6 +15,7 @@ import { embedding } from './embedding.ts';
 import { erf } from './erf.ts';
 import { globalNorm } from './global-norm.ts';
 import { OPS, bytesMoved, opOf, shapeRules } from './index.ts';
+import { linearCrossEntropy } from './linear-cross-entropy.ts';
 import { conv1d, linear } from './matmul.ts';
 import { add, slice } from './pointwise.ts';
 import { at } from './rules.ts';
@@ -245,6 +246,43 @@ describe('names and storage of gradients', () => {
     expect(node.overwrites).toEqual([{ output: 0, input: 2 }]);
     expect(continued.type(at(node.outputs, 0))).toMatchObject({ storage: 'gradient', persistent: true });
     expect(fresh.nodesSoFar).toHaveLength(2);
+  });
+});
+
+describe('names and storage of the gradients of a chunked loss', () => {
+  function backward(needs: readonly number[], accumulator?: string): { readonly node: Node; readonly b: GraphBuilder; readonly yielded: readonly ValueId[] } {
+    const b = new GraphBuilder(shapeRules);
+    const inputs = { hidden: b.input('x', 'bf16', 1, 3, 4), weight: b.parameter('w', 'f32', 6, 4), labels: b.input('labels', 'i32', 1, 3), lossWeight: b.input('lossWeight', 'f32', 1) };
+    linearCrossEntropy(b, inputs, { blocks: 2 });
+    const yielded: ValueId[] = [];
+    b.phase = 'backward';
+    opOf('linear_cross_entropy').vjp?.({
+      builder: b,
+      node: at(b.nodesSoFar, 0),
+      gradient: () => b.input('dy', 'f32', 1),
+      needs: (index) => needs.includes(index),
+      accumulator: () => (accumulator === undefined ? undefined : b.persistent(accumulator, 'gradient', tensor('f32', 6, 4))),
+      merge: () => undefined,
+      alsoYields: (index, value) => yielded.push(index, value),
+    });
+    return { node: at(b.nodesSoFar, b.nodesSoFar.length - 1), b, yielded };
+  }
+
+  it('dhidden is workspace, dweight the gradient of its parameter, and the loss is given once more', () => {
+    const { node, b, yielded } = backward([0, 1]);
+    const [rowLoss, dhidden, dweight] = node.outputs;
+    expect(yielded).toEqual([0, rowLoss]);
+    expect(b.type(dhidden!)).toMatchObject({ dtype: 'bf16', storage: 'workspace' });
+    expect(b.type(dweight!)).toMatchObject({ name: 'gradient:w', dtype: 'f32', storage: 'gradient', persistent: false });
+    expect(b.type(rowLoss!).storage).toBe('workspace');
+  });
+
+  it('a running gradient is continued in its bytes, and what nobody needs is absent', () => {
+    const { node, b } = backward([1], 'gradient:w');
+    expect(node).toMatchObject({ attrs: { blocks: 2, mode: 1, needHidden: 0, needWeight: 1 }, overwrites: [{ output: 1, input: 5 }] });
+    expect(node.outputs.map((id) => b.type(id).storage)).toEqual(['workspace', 'gradient']);
+    expect(backward([0], 'gradient:w').node).toMatchObject({ attrs: { blocks: 2, mode: 0, needHidden: 1, needWeight: 0 }, overwrites: [] });
+    expect(backward([]).node.op).toBe('linear_cross_entropy');
   });
 });
 

@@ -12,7 +12,7 @@ import { at, only, outputGradient } from './rules.ts';
 const differentiable = [...OPS.values()].filter((op) => op.vjp !== undefined);
 
 /** Float inputs that are data, never trained: the rule gives them no gradient. */
-const WITHOUT_GRADIENT: Readonly<Record<string, readonly number[]>> = { rotary: [1], scale: [1], cross_entropy: [2] };
+const WITHOUT_GRADIENT: Readonly<Record<string, readonly number[]>> = { rotary: [1], scale: [1], cross_entropy: [2], linear_cross_entropy: [3] };
 
 const TOLERANCE = 1e-6;
 

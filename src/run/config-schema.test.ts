@@ -68,6 +68,7 @@ describe('parseConfig', () => {
     ['bf16', 'yes', "bf16 is 'yes'; it must be true or false"],
     ['fp16', 1, 'fp16 is 1; it must be true or false'],
     ['bf16_weights', 'bf16', "bf16_weights is 'bf16'; it must be true or false"],
+    ['chunked_loss', 1, 'chunked_loss is 1; it must be true or false'],
     ['freeze', 3, 'freeze is 3; it must be a list of texts'],
     ['optim', 'adam', "optim is 'adam'; it must be one of adamw, adamw_torch, adamw_torch_fused, sgd"],
     ['adam_beta1', 1, 'adam_beta1 is 1; it must be a number from 0, below 1'],

@@ -46,6 +46,8 @@ const shape = {
   bf16: flag().describe('Activations and their gradients in bfloat16; weights, sums, logits and loss stay float32.').exactOptional(),
   fp16: flag().describe('Activations and their gradients in float16, with a dynamic loss scale.').exactOptional(),
   bf16_weights: flag().describe('Matrices and embeddings in bfloat16 alone, without float32 masters.').exactOptional(),
+  chunked_loss: flag().describe('Output projection and loss in slices of tokens: the logits never exist whole. Same bits. Default: chosen.').exactOptional(),
+
   freeze: z.array(text()).readonly().describe('Names of parameters that are not trained; * matches anything. May be given several times.').exactOptional(),
   optim: (z.enum(['adamw', 'adamw_torch', 'adamw_torch_fused', 'sgd']) as z.ZodType<string>)
     .describe('Optimizer. adamw_torch and adamw_torch_fused are other names for adamw.').exactOptional(),

@@ -60,6 +60,9 @@ export interface RunConfig {
   readonly fp16?: boolean;
   /** Matrices and embeddings in bfloat16 alone, without float32 masters. Default false. */
   readonly bf16_weights?: boolean;
+  /** The logits of a slice of tokens at a time. Same bits. Default: chosen. */
+  readonly chunked_loss?: boolean;
+
   /** Name patterns (`*` matches anything) of parameters that are not trained. */
   readonly freeze?: readonly string[];
   /** `adamw` (also `adamw_torch`, `adamw_torch_fused`) or `sgd`. Default adamw. */

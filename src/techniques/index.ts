@@ -2,6 +2,7 @@
 
 import { accumulation } from './accumulation.ts';
 import { offload } from './offload.ts';
+import { chunkedLoss } from './chunked-loss.ts';
 import { optimizer } from './optimizer.ts';
 import { packing } from './packing.ts';
 import { recompute } from './recompute.ts';
@@ -10,5 +11,5 @@ import { planned, type PlannedTechnique } from './technique.ts';
 import { updateTime } from './update-time.ts';
 
 export const TECHNIQUES: readonly PlannedTechnique[] = [
-  planned(packing), planned(accumulation), planned(precision), planned(optimizer), planned(recompute), planned(updateTime), planned(offload),
+  planned(packing), planned(accumulation), planned(precision), planned(chunkedLoss), planned(optimizer), planned(recompute), planned(updateTime), planned(offload),
 ];

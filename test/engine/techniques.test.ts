@@ -75,6 +75,20 @@ describe('threads', () => {
   });
 });
 
+describe('chunked loss', () => {
+  it.each(PACKING.map((changes) => [name(changes), changes] as const))('%s: gives the bits of whole logits for every micro-batch', async (_packing, packing) => {
+    const optimizer = { optim: 'adamw', weight_decay: 0.1 } as const;
+    const whole = await trained({ ...optimizer, ...packing, ...MICRO_BATCHES[0], chunked_loss: false });
+    for (const microBatch of MICRO_BATCHES) {
+      for (const changes of [{ chunked_loss: true }, { chunked_loss: false }, {}]) {
+        const other = await trained({ ...optimizer, ...packing, ...microBatch, ...changes });
+        expect(other.losses, name({ ...microBatch, ...changes })).toEqual(whole.losses);
+        expect(other.weights.equals(whole.weights), name({ ...microBatch, ...changes })).toBe(true);
+      }
+    }
+  });
+});
+
 describe('packing', () => {
   it('keeps documents apart: whole short documents train to the same losses packed and one per row', async () => {
     // All rows of an epoch in one update, so that both runs see the same documents per step, in another order and summation.

@@ -28,12 +28,18 @@ const attention = (rows: number, length: number, heads: number, keyValueHeads: n
   ],
   attrs: { heads, keyValueHeads, headWidth, scale: 1 },
 });
+const linearLoss = (rows: number, length: number, width: number, vocabulary: number, blocks: number): Case => ({
+  op: 'linear_cross_entropy_backward',
+  inputs: [tensor('f32', rows, length, width), tensor('f32', vocabulary, width), tensor('i32', rows, length), tensor('f32', 1), tensor('f32', rows)],
+  attrs: { blocks, mode: 0, needHidden: 1, needWeight: 1 },
+});
 
 const LARGE: readonly Case[] = [
   product('matmul_nt', 512, 49152, 576), product('matmul_nn', 512, 576, 49152), product('matmul_nt', 17, 2049, 385, 'bf16'),
   product('matmul_nn', 16, 4000, 5000), product('matmul_nt', 1, 33, 1), product('matmul_nt', 95, 2048, 2048),
   overTokens(1, 512, 1536, 576), overTokens(4, 385, 100, 5000), overTokens(9, 127, 50, 60), overTokens(3, 128, 7, 9),
   attention(1, 2048, 9, 3, 64), attention(3, 400, 2, 1, 20), attention(20, 100, 4, 4, 80), attention(1, 385, 2, 2, 8), attention(1, 1, 1, 1, 1),
+  linearLoss(1, 512, 576, 49152, 1), linearLoss(4, 385, 100, 5000, 4), linearLoss(9, 127, 50, 60, 2), linearLoss(1, 9, 2500, 7, 1), linearLoss(3, 1000, 33, 12, 100),
   { op: 'sum_squares', inputs: [tensor('f32', 1000, 777)], attrs: {} },
 ];
 const SAMPLES: readonly Case[] = [...OPS.values()].flatMap(({ name, samples }) => samples.map(({ inputs, attrs }) => ({ op: name, inputs, attrs })));

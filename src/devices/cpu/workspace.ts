@@ -22,6 +22,9 @@ function exactBytes(op: string, inputs: readonly TensorType[], outputs: readonly
     case 'matmul_nn':
     case 'matmul_nt':
     case 'matmul_tn': return FLOAT_BYTES * productFloats(productOf(op, inputs, outputs), threads);
+    case 'linear_cross_entropy': return linearLossBytes(inputs, { blocks: attr(attrs, 'blocks'), needHidden: false, needWeight: false }, threads);
+    case 'linear_cross_entropy_backward':
+      return linearLossBytes(inputs, { blocks: attr(attrs, 'blocks'), needHidden: attr(attrs, 'needHidden') === 1, needWeight: attr(attrs, 'needWeight') === 1 }, threads);
     case 'attention':
     case 'attention_cached': return FLOAT_BYTES * threads * attentionFloats(attr(attrs, 'headWidth'));
     case 'attention_backward': return FLOAT_BYTES * attentionBackwardFloats(typeAt(inputs, 0), attrs, threads);
@@ -31,7 +34,7 @@ function exactBytes(op: string, inputs: readonly TensorType[], outputs: readonly
   }
 }
 
-// --- native/matmul.c ---
+// --- native/product.h, native/matmul.c ---
 
 const ROWS = 96;
 const COLUMNS = 2048;
@@ -78,6 +81,32 @@ function productFloats({ rows, columns, blocks, blockSize, rounds }: Product, th
   const sums = rounds ? roundUp(Math.min(rows, SUM_ROWS), 16) * passColumns : 0;
   const own = (Math.min(roundUp(rows, 24), ROWS) / 3) * 4 * blockSize + (few ? Math.min(passColumns, FEW_COLUMNS) * blockSize : 0);
   return shared + sums + threads * own;
+}
+
+// --- native/linear_loss.c ---
+
+interface LinearLoss {
+  readonly blocks: number;
+  readonly needHidden: boolean;
+  readonly needWeight: boolean;
+}
+
+/** Logits and rows of one slice, the loss of each token, where things are, and the largest scratch of a product. */
+function linearLossBytes(inputs: readonly TensorType[], { blocks: asked, needHidden, needWeight }: LinearLoss, threads: number): number {
+  const [rows = 1, length = 1, width = 1] = typeAt(inputs, 0).shape;
+  const [vocabulary = 1] = typeAt(inputs, 1).shape;
+  const tokens = rows * length;
+  const stretch = length < JOINED_BELOW ? tokens : length;
+  const { blocks, blockSize } = cutEvenly(stretch, tokens / stretch);
+  const room = Math.min(Math.min(asked, blocks) * blockSize, tokens);
+  const products: Product[] = [room, Math.min(room, FEW_ROWS)].flatMap((lines) => [
+    { rows: lines, columns: vocabulary, ...cutEvenly(width, 1), rounds: false },
+    ...(needHidden ? [{ rows: lines, columns: width, ...cutEvenly(vocabulary, 1), rounds: false }] : []),
+  ]);
+  if (needWeight) products.push({ rows: vocabulary, columns: width, blocks, blockSize, rounds: false });
+  const scratch = FLOAT_BYTES * Math.max(...products.map((product) => productFloats(product, threads)));
+  const kept = [FLOAT_BYTES * room * vocabulary, FLOAT_BYTES * room * width, 8 * tokens, 8 * room, 8 * blocks];
+  return kept.reduce((sum, bytes) => sum + roundUp(bytes, LINE_BYTES), scratch);
 }
 
 // --- native/attention.c, native/attention_block.h ---
