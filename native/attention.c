@@ -178,6 +178,7 @@ typedef struct {
   heads_of a;
   const ft_tensor *o, *lse, *dout, *dq, *dk, *dv;
   int64_t chunks, chunk, length; /* length: of a row in whole blocks */
+  bool rounds;                   /* dq has 16 bits: chunk 0 has a part of its own too, for the sum over chunks to be f32 */
   int64_t row, pass_rows;        /* rows of this pass */
   float *parts;                  /* workspace, see part_of */
 } backward;
@@ -189,6 +190,7 @@ static backward describe_backward(const ft_call *call) {
   w.length = round_up(length, BLOCK);
   w.chunk = round_up(ceil_div(length, least(MOST_CHUNKS, ceil_div(length, CHUNK))), BLOCK);
   w.chunks = ceil_div(length, w.chunk);
+  w.rounds = w.chunks > 1 && w.dq->dtype != FT_F32;
   w.pass_rows = least(w.a.rows, ceil_div(PASS_TOKENS, length));
   w.a.thread_floats = w.a.room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
   return w;
@@ -196,13 +198,17 @@ static backward describe_backward(const ft_call *call) {
 /*
  * Workspace of a head: dk, dv, and of dq the part of every chunk c but the first, which begins at token c · chunk:
  * [row, head, tokens of all parts, width]. Part 0 is dk, 1 dv, 1 + c that of chunk c; part_of gives where its token 0 lies or would lie.
+ * Where dq is rounded, chunk 0's part comes last (first_part).
  */
-static int64_t head_tokens(const backward *w) { return (w->chunks + 1) * w->length - w->chunk * w->chunks * (w->chunks - 1) / 2; }
+static int64_t sum_tokens(const backward *w) { return (w->chunks + 1) * w->length - w->chunk * w->chunks * (w->chunks - 1) / 2; }
+static int64_t head_tokens(const backward *w) { return sum_tokens(w) + (w->rounds ? w->length : 0); }
 static int64_t parts_floats(const backward *w) { return w->pass_rows * w->a.heads * head_tokens(w) * w->a.room; }
 static float *part_of(const backward *w, int64_t row, int64_t head, int64_t part) {
   const int64_t token = part * w->length - w->chunk * part * (part - 1) / 2;
   return w->parts + ((row * w->a.heads + head) * head_tokens(w) + token) * w->a.room;
 }
+
+static float *first_part(const backward *w, int64_t row, int64_t head) { return part_of(w, row, head, 0) + sum_tokens(w) * w->a.room; }
 
 /* scores, dp → P, dS (both [keys, queries]); P = exp(scores − lse), dS = P · (dP − D). */
 static void probabilities(const block *b, float *scores, float *dp, const float *lse, const float *dots) {
@@ -274,13 +280,14 @@ static void backward_task(void *context, int64_t task, int thread) {
       over_queries(&b, a->padded, dp, q, dk + key * a->padded);
       over_keys(&b, a->padded, dp, k, dq, true);
     }
-    float *const part = chunk == 0 ? NULL : part_of(w, pass_row, head, 1 + chunk) + query * a->padded;
+    float *const parts = chunk > 0 ? part_of(w, pass_row, head, 1 + chunk) : w->rounds ? first_part(w, pass_row, head) : NULL;
+    float *const part = parts == NULL ? NULL : parts + query * a->padded;
     for (int64_t i = 0; i < queries; i++) {
       const int64_t at = ((row * a->queries + query + i) * a->heads + head) * a->width;
       for (int64_t d = 0; d < a->padded; d += VF_LANES) {
         const vf x = v_load(dq + i * a->padded + d) * v_splat(a->scale);
         if (part != NULL) v_store(part + i * a->padded + d, x);
-        else v_store_first((float *)w->dq->data + at + d, x, least(VF_LANES, a->width - d));
+        else v_store_first_as(w->dq->data, at + d, w->dq->dtype, x, least(VF_LANES, a->width - d));
       }
     }
   }
@@ -301,13 +308,14 @@ static void add_up(void *context, int64_t task, int thread) {
       for (int64_t which = 0; which < 2; which++) {
         vf sum = v_load(part_of(w, pass_row, kv_head * group, which) + in);
         for (int64_t h = 1; h < group; h++) sum += v_load(part_of(w, pass_row, kv_head * group + h, which) + in);
-        v_store_first((float *)(which == 0 ? w->dk : w->dv)->data + ((row * a->queries + t) * a->kv_heads + kv_head) * a->width + d, sum, n);
+        const ft_tensor *const out = which == 0 ? w->dk : w->dv;
+        v_store_first_as(out->data, ((row * a->queries + t) * a->kv_heads + kv_head) * a->width + d, out->dtype, sum, n);
       }
-      for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
-        float *const dq = (float *)w->dq->data + ((row * a->queries + t) * a->heads + head) * a->width + d;
-        vf sum = v_load_first(dq, n);
+      for (int64_t head = kv_head * group; w->chunks > 1 && head < (kv_head + 1) * group; head++) {
+        const int64_t at = ((row * a->queries + t) * a->heads + head) * a->width + d;
+        vf sum = w->rounds ? v_load(first_part(w, pass_row, head) + in) : v_load_first((const float *)w->dq->data + at, n);
         for (int64_t c = 1; c < w->chunks && c * w->chunk <= t; c++) sum += v_load(part_of(w, pass_row, head, 1 + c) + in);
-        v_store_first(dq, sum, n);
+        v_store_first_as(w->dq->data, at, w->dq->dtype, sum, n);
       }
     }
   }
@@ -320,7 +328,7 @@ static int64_t backward_bytes(const ft_call *call, int threads) {
 
 /*
  * Gradients of attention: probabilities again from lse, then dS = P · (dP − D) with D = Σ do · o.
- * q, k, v, documentStart, o, lse as attention's, do [B,T,H·K] (f32, bf16 or f16) → dq f32 [B,T,H·K], dk and dv f32 [B,T,G·K].
+ * q, k, v, documentStart, o, lse as attention's, do [B,T,H·K] → dq [B,T,H·K], dk and dv [B,T,G·K], all f32, bf16 or f16.
  * attrs as attention.  5·B·H·T²·K flops; tasks are (chunk of keys, row, head).
  */
 static void attention_backward(const ft_call *call) {

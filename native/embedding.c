@@ -1,20 +1,21 @@
 /* embedding, embedding_backward */
-#include "rows.h"
+#include "pieces.h"
+
+static void fill_with_nan(const ft_tensor *y, int64_t from, int64_t count) {
+  for (int64_t i = from; i < from + count; i++) {
+    if (y->dtype == FT_F32) ft_floats(y)[i] = NAN;
+    else ((uint16_t *)(void *)y->data)[i] = y->dtype == FT_BF16 ? 0x7fc0 : 0x7e00;
+  }
+}
 
 /* ids i32 [B,T], weight [V,D] → y [B,T,D]. An id outside the table gives a row of NaN: loud, and no crash. */
 static void embedding_rows(const ft_call *call, int64_t from, int64_t to) {
   const int32_t *ids = ft_ints(&call->in[0]);
-  const float *weight = ft_floats(&call->in[1]);
-  const int64_t vocabulary = call->in[1].shape[0], width = call->in[1].shape[1];
-  float *y = ft_floats(&call->out[0]);
+  const int64_t vocabulary = call->in[1].shape[0], width = call->in[1].shape[1], bytes = width * ft_element_bytes(&call->in[1]);
   for (int64_t token = from; token < to; token++) {
     const int64_t id = ids[token];
-    float *row = y + token * width;
-    if (id >= 0 && id < vocabulary) {
-      memcpy(row, weight + id * width, (size_t)width * sizeof *row);
-    } else {
-      for (int64_t j = 0; j < width; j++) row[j] = NAN;
-    }
+    if (id >= 0 && id < vocabulary) memcpy(call->out[0].data + token * bytes, call->in[1].data + id * bytes, (size_t)bytes);
+    else fill_with_nan(&call->out[0], token * width, width);
   }
 }
 
@@ -39,7 +40,7 @@ static void add_columns(void *context, int64_t task, int thread) {
   (void)thread;
   const ft_call *call = context;
   const int32_t *ids = ft_ints(&call->in[0]);
-  const float *dy = ft_floats(&call->in[1]);
+  const ft_tensor *dy = &call->in[1];
   float *dw = ft_floats(&call->out[0]);
   const int64_t vocabulary = call->out[0].shape[0], width = call->out[0].shape[1];
   const int64_t column = task * COLUMN_CHUNK, count = ft_min(COLUMN_CHUNK, width - column);
@@ -47,7 +48,8 @@ static void add_columns(void *context, int64_t task, int thread) {
     const int64_t id = ids[token];
     if (id < 0 || id >= vocabulary) continue;
     float *to = dw + id * width + column;
-    const float *term = dy + token * width + column;
+    float buffer[PIECE];
+    const float *term = ft_read(dy, token * width + column, count, buffer);
     FT_ELEMENTWISE
     for (int64_t j = 0; j < count; j++) to[j] += term[j];
   }
@@ -80,16 +82,16 @@ typedef struct {
 static void merge_columns(void *context, int64_t task, int thread) {
   (void)thread;
   const merge_job *job = context;
-  const float *dy = ft_floats(&job->call->in[1]);
+  const ft_tensor *dy = &job->call->in[1];
   float *dw = ft_floats(&job->call->out[0]);
   const int64_t vocabulary = job->call->out[0].shape[0], width = job->call->out[0].shape[1];
   const int64_t column = task * COLUMN_CHUNK, count = ft_min(COLUMN_CHUNK, width - column);
   const int64_t tokens = job->call->in[0].count;
   for (int64_t i = 0; i < tokens;) {
     const int64_t id = job->sorted[i] >> 32;
-    float sums[COLUMN_CHUNK] = {0};
+    float sums[COLUMN_CHUNK] = {0}, buffer[PIECE];
     for (; i < tokens && job->sorted[i] >> 32 == id; i++) {
-      const float *term = dy + (job->sorted[i] & 0xffffffff) * width + column;
+      const float *term = ft_read(dy, (job->sorted[i] & 0xffffffff) * width + column, count, buffer);
       for (int64_t j = 0; j < count; j++) sums[j] += term[j];
     }
     if (id < 0 || id >= vocabulary) continue;

@@ -1,13 +1,12 @@
 /* Ops that only move, convert or fill: slice, concat, cast, ones, select_token, cache_write */
-#include "rows.h"
-#include "vector.h"
+#include "pieces.h"
 
-/* x [...,S] → y [...,W]: columns offset … offset + W - 1. attrs: offset, width */
+/* x [...,S] → y [...,W]: columns offset … offset + width - 1. attrs: offset, width */
 static void slice_rows(const ft_call *call, int64_t from, int64_t to) {
-  const int64_t all = ft_width(&call->in[0]), width = ft_width(&call->out[0]), offset = (int64_t)call->attrs[0];
-  const float *x = ft_floats(&call->in[0]) + offset;
-  float *y = ft_floats(&call->out[0]);
-  for (int64_t row = from; row < to; row++) memcpy(y + row * width, x + row * all, (size_t)width * sizeof *y);
+  const int64_t size = ft_element_bytes(&call->in[0]), offset = (int64_t)call->attrs[0];
+  const int64_t all = ft_width(&call->in[0]) * size, width = ft_width(&call->out[0]) * size;
+  const char *x = call->in[0].data + offset * size;
+  for (int64_t row = from; row < to; row++) memcpy(call->out[0].data + row * width, x + row * all, (size_t)width);
 }
 
 static void slice(const ft_call *call) {
@@ -17,12 +16,12 @@ static void slice(const ft_call *call) {
 
 /* x_0 [...,W0], x_1, … → y [...,ΣW] */
 static void concat_rows(const ft_call *call, int64_t from, int64_t to) {
-  const int64_t all = ft_width(&call->out[0]);
+  const int64_t size = ft_element_bytes(&call->out[0]), all = ft_width(&call->out[0]) * size;
   for (int64_t row = from; row < to; row++) {
-    float *y = ft_floats(&call->out[0]) + row * all;
+    char *y = call->out[0].data + row * all;
     for (int32_t i = 0; i < call->n_in; i++) {
-      const int64_t width = ft_width(&call->in[i]);
-      memcpy(y, ft_floats(&call->in[i]) + row * width, (size_t)width * sizeof *y);
+      const int64_t width = ft_width(&call->in[i]) * size;
+      memcpy(y, call->in[i].data + row * width, (size_t)width);
       y += width;
     }
   }
@@ -50,7 +49,7 @@ static void cast_range(const ft_call *call, int64_t from, int64_t to) {
     case FT_F16 * 3 + FT_F32: cast_as(call, FT_F16, FT_F32, from, to); break;
     case FT_F16 * 3 + FT_BF16: cast_as(call, FT_F16, FT_BF16, from, to); break;
     default: {
-      const int64_t bytes = call->out[0].dtype == FT_F32 ? 4 : 2;
+      const int64_t bytes = ft_element_bytes(&call->out[0]);
       memcpy(call->out[0].data + from * bytes, call->in[0].data + from * bytes, (size_t)((to - from) * bytes));
     }
   }

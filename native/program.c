@@ -146,13 +146,21 @@ static void read_instruction(reader *r, ft_program *program, int64_t index, cons
   call->workspace = arena == NULL ? NULL : arena + (call->workspace_bytes > 0 ? workspace_offset : 0);
   call->in = program->tensors + *tensors;
   call->out = call->in + call->n_in;
+  int activation = -1; /* dtype of the activations before */
   for (int32_t i = 0; i < call->n_in + call->n_out && !r->failed; i++) {
     ft_tensor *tensor = &program->tensors[(*tensors)++];
     read_tensor(r, tensor, arena, arena_bytes);
     const bool is_input = i < call->n_in;
-    if (!ft_takes_dtype(is_input ? signature->inputs : signature->outputs, is_input ? i : i - call->n_in, tensor->dtype)) {
-      static const char *const dtypes[] = {"f32", "bf16", "f16", "i32", "u8"};
-      FAIL(r, "%s %d is %s, which the kernel does not take", is_input ? "input" : "output", is_input ? i : i - call->n_in, dtypes[tensor->dtype]);
+    const int32_t index = is_input ? i : i - call->n_in;
+    const char *const letters = is_input ? signature->inputs : signature->outputs, *const side = is_input ? "input" : "output";
+    static const char *const dtypes[] = {"f32", "bf16", "f16", "i32", "u8"};
+    if (!ft_takes_dtype(letters, index, tensor->dtype)) {
+      FAIL(r, "%s %d is %s, which the kernel does not take", side, index, dtypes[tensor->dtype]);
+    } else if (ft_is_activation(letters, index)) {
+      if (activation >= 0 && tensor->dtype != activation) {
+        FAIL(r, "%s %d is %s and another activation %s: the kernel takes one type", side, index, dtypes[tensor->dtype], dtypes[activation]);
+      }
+      activation = tensor->dtype;
     }
   }
   call->attrs = program->attrs + *attrs;

@@ -1,5 +1,6 @@
 /* rotary_table, rotary: position embedding by rotation of half-split pairs (Su et al. 2021, in the layout of transformers) */
 #include "rows.h"
+#include "vector.h"
 
 /* positions i32 [B,T], inverseFrequency f32 [K/2] → table [B,T,K]: cosines, then sines, each times `scaling`. attrs: scaling */
 static void rotary_table_rows(const ft_call *call, int64_t from, int64_t to) {
@@ -24,23 +25,30 @@ static void rotary_table(const ft_call *call) {
 }
 
 /* x [B,T,M·K], table [B,T,K] → y: y1 = x1·cos − x2·sin, y2 = x2·cos + x1·sin; inverse = 1 turns back. attrs: inverse */
-static void rotary_rows(const ft_call *call, int64_t from, int64_t to) {
-  const float *x = ft_floats(&call->in[0]), *table = ft_floats(&call->in[1]);
-  float *y = ft_floats(&call->out[0]);
+VF_INLINE void rotary_as(const ft_call *call, int64_t from, int64_t to, int dtype) {
+  const char *x = call->in[0].data;
+  char *y = call->out[0].data;
   const int64_t width = ft_width(&call->in[0]), head = ft_width(&call->in[1]), half = head / 2;
-  const float sign = call->attrs[0] != 0 ? -1.0f : 1.0f;
+  const vf sign = v_splat(call->attrs[0] != 0 ? -1.0f : 1.0f);
   for (int64_t token = from; token < to; token++) {
-    const float *cosine = table + token * head, *sine = cosine + half;
+    const float *cosine = ft_floats(&call->in[1]) + token * head, *sine = cosine + half;
     for (int64_t at = token * width; at < (token + 1) * width; at += head) {
-      const float *x1 = x + at, *x2 = x1 + half;
-      float *y1 = y + at, *y2 = y1 + half;
-      FT_ELEMENTWISE
-      for (int64_t j = 0; j < half; j++) {
-        const float first = x1[j], second = x2[j], c = cosine[j], s = sign * sine[j];
-        y1[j] = first * c - second * s;
-        y2[j] = second * c + first * s;
+      for (int64_t j = 0; j < half; j += VF_LANES) {
+        const int64_t n = ft_min(VF_LANES, half - j);
+        const vf first = v_load_first_as(x, at + j, dtype, n), second = v_load_first_as(x, at + half + j, dtype, n);
+        const vf c = v_load_first(cosine + j, n), s = sign * v_load_first(sine + j, n);
+        v_store_first_as(y, at + j, dtype, first * c - second * s, n);
+        v_store_first_as(y, at + half + j, dtype, second * c + first * s, n);
       }
     }
+  }
+}
+
+static void rotary_rows(const ft_call *call, int64_t from, int64_t to) {
+  switch (call->in[0].dtype) {
+    case FT_BF16: rotary_as(call, from, to, FT_BF16); break;
+    case FT_F16: rotary_as(call, from, to, FT_F16); break;
+    default: rotary_as(call, from, to, FT_F32);
   }
 }
 

@@ -56,26 +56,22 @@ static inline float ft_sum_lanes(float lanes[LANES]) {
   return lanes[0];
 }
 
-/* Σ x */
-static inline float ft_sum(const float *x, int64_t n) {
-  float lanes[LANES] = {0};
+/* lanes += x, element i of the row to lane i % LANES. */
+static inline void ft_add(float lanes[LANES], const float *x, int64_t n) {
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES) {
     for (int j = 0; j < LANES; j++) lanes[j] += x[i + j];
   }
   for (int j = 0; i < n; i++, j++) lanes[j] += x[i];
-  return ft_sum_lanes(lanes);
 }
 
-/* Σ x² */
-static inline float ft_sum_of_squares(const float *x, int64_t n) {
-  float lanes[LANES] = {0};
+/* lanes += x² */
+static inline void ft_add_squares(float lanes[LANES], const float *x, int64_t n) {
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES) {
     for (int j = 0; j < LANES; j++) lanes[j] += x[i + j] * x[i + j];
   }
   for (int j = 0; i < n; i++, j++) lanes[j] += x[i] * x[i];
-  return ft_sum_lanes(lanes);
 }
 
 /* The greatest element; NaN is passed over. */

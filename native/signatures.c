@@ -7,33 +7,33 @@
 #define MANY 4096
 
 const ft_signature ft_signatures[] = {
-    {"embedding", "if", "f", ""},
-    {"embedding_backward", "if?f", "f", "vocabulary mode"},
+    {"embedding", "ia", "a", ""},
+    {"embedding_backward", "ia?f", "f", "vocabulary mode"},
     {"matmul_nn", "ss?s", "s", "bias"},
     {"matmul_nt", "ss?s", "s", "bias"},
     {"matmul_tn", "ss?f", "f", "accumulate"},
-    {"column_sum", "f?f", "f", "accumulate"},
-    {"rmsnorm", "ff", "ff", "epsilon"},
-    {"rmsnorm_backward", "ffff", "f", ""},
-    {"rmsnorm_weight_gradient", "fff?f", "f", "width accumulate"},
-    {"layernorm", "fff", "fff", "epsilon"},
-    {"layernorm_backward", "fffff", "f", ""},
-    {"layernorm_weight_gradient", "ffff?f", "f", "accumulate"},
+    {"column_sum", "a?f", "f", "accumulate"},
+    {"rmsnorm", "af", "af", "epsilon"},
+    {"rmsnorm_backward", "affa", "a", ""},
+    {"rmsnorm_weight_gradient", "afa?f", "f", "width accumulate"},
+    {"layernorm", "aff", "aff", "epsilon"},
+    {"layernorm_backward", "afffa", "a", ""},
+    {"layernorm_weight_gradient", "affa?f", "f", "accumulate"},
     {"rotary_table", "if", "f", "scaling"},
-    {"rotary", "ff", "f", "inverse"},
-    {"attention", "fffi", "ff", "heads keyValueHeads headWidth scale"},
-    {"attention_backward", "fffifff", "fff", "heads keyValueHeads headWidth scale"},
+    {"rotary", "af", "a", "inverse"},
+    {"attention", "aaai", "af", "heads keyValueHeads headWidth scale"},
+    {"attention_backward", "aaaiafa", "aaa", "heads keyValueHeads headWidth scale"},
     {"attention_cached", "fffi", "f", "heads keyValueHeads headWidth scale"},
     {"cache_write", "ffi", "f", ""},
     {"select_token", "fi", "f", ""},
-    {"swiglu", "ff", "f", ""},
-    {"swiglu_backward", "fff", "ff", ""},
-    {"gelu", "f", "f", "tanh"},
-    {"gelu_backward", "ff", "f", "tanh"},
-    {"add", "ff", "f", ""},
-    {"scale", "ff", "f", ""},
-    {"slice", "f", "f", "offset width"},
-    {"concat", "f*", "f", ""},
+    {"swiglu", "aa", "a", ""},
+    {"swiglu_backward", "aaa", "aa", ""},
+    {"gelu", "a", "a", "tanh"},
+    {"gelu_backward", "aa", "a", "tanh"},
+    {"add", "aa", "a", ""},
+    {"scale", "af", "a", ""},
+    {"slice", "a", "a", "offset width"},
+    {"concat", "a*", "a", ""},
     {"cross_entropy", "fif", "ff", ""},
     {"cross_entropy_backward", "fifff", "f", ""},
     {"cast", "s", "s", "to"},
@@ -44,10 +44,10 @@ const ft_signature ft_signatures[] = {
     {"global_norm", "f*", "ff", "maxNorm scaled"},
     {"adamw", "fffffif", "fff", "beta1 beta2 epsilon weightDecay first seed"},
     {"sgd", "ffff?f", "f?f", "momentum weightDecay first"},
-    {"offload_read", "?i", "a", "at dtype rank size0 size1 size2 size3"},
-    {"offload_wait", "a", "a", ""},
-    {"offload_write", "a", "i", "at"},
-    {"offload_flush", "ai", "i", ""},
+    {"offload_read", "?i", "x", "at dtype rank size0 size1 size2 size3"},
+    {"offload_wait", "x", "x", ""},
+    {"offload_write", "x", "i", "at"},
+    {"offload_flush", "xi", "i", ""},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -79,7 +79,7 @@ void ft_tensor_range(const char *letters, int64_t *least, int64_t *most) {
   }
 }
 
-bool ft_takes_dtype(const char *letters, int64_t index, int dtype) {
+static char letter_of(const char *letters, int64_t index) {
   char letter = '\0';
   for (const char *c = letters; *c != '\0' && index >= 0; c++) {
     if (*c == '?') continue;
@@ -87,11 +87,18 @@ bool ft_takes_dtype(const char *letters, int64_t index, int dtype) {
     letter = *c;
     index--;
   }
-  switch (letter) {
+  return letter;
+}
+
+bool ft_takes_dtype(const char *letters, int64_t index, int dtype) {
+  switch (letter_of(letters, index)) {
     case 'f': return dtype == FT_F32;
+    case 'a':
     case 's': return dtype == FT_F32 || dtype == FT_BF16 || dtype == FT_F16;
     case 'i': return dtype == FT_I32;
-    case 'a': return true;
+    case 'x': return true;
     default: return false;
   }
 }
+
+bool ft_is_activation(const char *letters, int64_t index) { return letter_of(letters, index) == 'a'; }

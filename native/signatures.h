@@ -6,8 +6,8 @@
 
 typedef struct {
   const char *op;
-  /* One letter per tensor: f = f32, s = any float storage (f32, bf16, f16), i = i32, a = anything. What follows a '?' may be left out; '*' stands
-     for any number of the letter before it. */
+  /* One letter per tensor: f = f32, s = any float storage (f32, bf16, f16), a = an activation (the same, but one dtype for all that
+     the op has), i = i32, x = anything. What follows a '?' may be left out; '*' stands for any number of the letter before it. */
   const char *inputs;
   const char *outputs;
   const char *attrs; /* names separated by spaces */
@@ -22,5 +22,7 @@ int ft_attr_count(const ft_signature *signature);
 void ft_tensor_range(const char *letters, int64_t *least, int64_t *most);
 /* Whether tensor `index` of `letters` may have this dtype. */
 bool ft_takes_dtype(const char *letters, int64_t index, int dtype);
+/* Whether tensor `index` of `letters` is an activation. */
+bool ft_is_activation(const char *letters, int64_t index);
 
 #endif

@@ -6,6 +6,7 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Attrs, ValueId } from '../graph/graph.ts';
 import { axis, at, expectCount, expectFloat, expectLike, expectPositiveInteger, expectRank, expectType, only, outputGradient } from './rules.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { lastAxis, tensor, type TensorType } from '../graph/shape.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
 
@@ -118,7 +119,7 @@ export const attentionOp: Op = {
     if (lse.length % heads !== 0) throw new RangeError('queries are not whole tokens');
     return [o, lse];
   },
-  samples: cases(({ q, k, starts }) => [q, k, k, starts]),
+  samples: inEveryPrecision(cases(({ q, k, starts }) => [q, k, k, starts]), { activations: [0, 1, 2], rounds: true }),
 };
 
 interface Query {
@@ -193,7 +194,12 @@ export const attentionBackwardOp: Op = {
     });
     return [dq, dk, dv];
   },
-  samples: cases(({ q, k, starts, lse }) => [q, k, k, starts, q, lse, q]).map((sample) => ({ ...sample, tolerance: 1e-5 })),
+  samples: inEveryPrecision(
+    cases(({ q, k, starts, lse }) => [q, k, k, starts, q, lse, q], [
+      ['several chunks of keys', { rows: 2, length: 401, heads: 2, groups: 1, width: 5, cut: 0.005 }],
+    ]).map((sample) => ({ ...sample, tolerance: 1e-5 })),
+    { activations: [0, 1, 2, 4, 6], rounds: true },
+  ),
 };
 
 type Parts = Readonly<Record<'q' | 'k' | 'starts' | 'lse', TensorType>>;
@@ -209,7 +215,7 @@ interface Case {
   readonly scale?: number;
 }
 
-function cases(pick: (parts: Parts) => readonly TensorType[]): readonly Sample[] {
+function cases(pick: (parts: Parts) => readonly TensorType[], more: readonly (readonly [string, Case])[] = []): readonly Sample[] {
   const one = (name: string, { rows, length, heads, groups, width, cut, scale }: Case): Sample => ({
     name,
     inputs: pick({
@@ -229,6 +235,7 @@ function cases(pick: (parts: Parts) => readonly TensorType[]): readonly Sample[]
     one('several documents', { rows: 3, length: 37, heads: 2, groups: 1, width: 16, cut: 0.15 }),
     one('more than a tile', { rows: 1, length: 133, heads: 2, groups: 1, width: 20, cut: 0.02 }),
     one('given scale', { rows: 1, length: 9, heads: 2, groups: 2, width: 4, cut: 0.1, scale: 0.125 }),
+    ...more.map(([name, sizes]) => one(name, sizes)),
   ];
 }
 

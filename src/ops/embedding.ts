@@ -3,6 +3,7 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { byteCount, elementCount, tensor, type TensorType } from '../graph/shape.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { attr, expect, type Op, type Sample, type VjpContext } from './op.ts';
 import { at, axis, expectCount, expectFloat, expectRank, expectType, gradientOptions, only } from './rules.ts';
 
@@ -36,12 +37,12 @@ export const embeddingOp: Op = {
     ids.forEach((id, token) => y.set(rowOf(weight, id, width), token * width));
     return [y];
   },
-  samples: [
+  samples: inEveryPrecision([
     sample('one token', 1, 1, 1, 1),
     sample('odd sizes', 3, 5, 7, 13),
     sample('several rows', 2, 17, 29, 48),
     sample('ids repeat', 2, 9, 2, 33),
-  ],
+  ], { activations: [1], rounds: true }),
 };
 
 function rowOf(table: Float64Array, id: number, width: number): Float64Array {
@@ -109,11 +110,11 @@ export const embeddingBackwardOp: Op = {
     });
     return [dw];
   },
-  samples: [FROM_ZERO, ACCUMULATE, MERGE].flatMap((mode) => [
+  samples: inEveryPrecision([FROM_ZERO, ACCUMULATE, MERGE].flatMap((mode) => [
     backwardSample('one token', 1, 1, 1, 1, mode),
     backwardSample('ids repeat', 2, 9, 3, 13, mode),
     backwardSample('most rows without tokens', 2, 17, 129, 48, mode),
-  ]),
+  ]), { activations: [1], rounds: false }),
 };
 
 function idsBelow(vocabulary: number, count: number): Sample['fill'] {

@@ -4,6 +4,7 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, tensor } from '../graph/shape.ts';
 import { erf } from './erf.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { attr, type Op, type Sample } from './op.ts';
 import { at, expectCount, expectFlag, expectFloat, expectLike, only, outputGradient } from './rules.ts';
 
@@ -81,10 +82,10 @@ function cases(inputCount: number): readonly Sample[] {
     attrs: { tanh },
     fill: (index, random) => (index === 0 ? Array.from({ length: elementCount(shape) }, () => (2 * random() - 1) * spread) : undefined),
   });
-  return [0, 1].flatMap((tanh) => [
+  return inEveryPrecision([0, 1].flatMap((tanh) => [
     one('size 1', [1], tanh, 1),
     one('odd sizes', [3, 5, 13], tanh, 5),
     one('more than a block', [2, 33, 131], tanh, 3),
     one('wide range', [7, 11], tanh, 30),
-  ]);
+  ]), { activations: [0, 1], rounds: true });
 }

@@ -3,9 +3,10 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, lastAxis, tensor, type TensorType } from '../graph/shape.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { attr, type Op, type Sample } from './op.ts';
 import {
-  accumulates, at, expectCount, expectFlag, expectFloat, expectFloatShape, expectLike, expectRank, expectType, only, outputGradient, tokenSum,
+  accumulates, at, expectCount, expectFlag, expectFloat, expectLike, expectRank, expectType, only, outputGradient, tokenSum,
 } from './rules.ts';
 
 /**
@@ -33,8 +34,8 @@ export const layerNormOp: Op = {
     const x = at(inputs, 0);
     attr(attrs, 'epsilon');
     expectRows(x);
-    expectFloatShape(at(inputs, 1), [lastAxis(x.shape)], 'weight');
-    expectFloatShape(at(inputs, 2), [lastAxis(x.shape)], 'bias');
+    expectType(at(inputs, 1), 'f32', [lastAxis(x.shape)], 'weight');
+    expectType(at(inputs, 2), 'f32', [lastAxis(x.shape)], 'bias');
     return [x, statistics(x), statistics(x)];
   },
   flops: (inputs) => 7 * elementCount(at(inputs, 0).shape),
@@ -67,7 +68,10 @@ export const layerNormOp: Op = {
     }
     return [y, means, rstds];
   },
-  samples: cases((x, width) => ({ inputs: [x, tensor('f32', width), tensor('f32', width)], attrs: { epsilon: 1e-5 } })),
+  samples: inEveryPrecision(
+    cases((x, width) => ({ inputs: [x, tensor('f32', width), tensor('f32', width)], attrs: { epsilon: 1e-5 } })),
+    { activations: [0], rounds: true },
+  ),
 };
 
 /** x, weight, mean, rstd, dy → dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) with g = weight·dy and x̂ = (x − mean)·rstd. */
@@ -78,7 +82,7 @@ export const layerNormBackwardOp: Op = {
     expectCount(inputs, 5);
     const x = at(inputs, 0);
     expectRows(x);
-    expectFloatShape(at(inputs, 1), [lastAxis(x.shape)], 'weight');
+    expectType(at(inputs, 1), 'f32', [lastAxis(x.shape)], 'weight');
     expectType(at(inputs, 2), 'f32', statistics(x).shape, 'mean');
     expectType(at(inputs, 3), 'f32', statistics(x).shape, 'rstd');
     expectLike(at(inputs, 4), x, 'dy');
@@ -104,7 +108,10 @@ export const layerNormBackwardOp: Op = {
     }
     return [dx];
   },
-  samples: cases((x, width) => ({ inputs: [x, tensor('f32', width), statistics(x), statistics(x), x], attrs: {} })),
+  samples: inEveryPrecision(
+    cases((x, width) => ({ inputs: [x, tensor('f32', width), statistics(x), statistics(x), x], attrs: {} })),
+    { activations: [0, 4], rounds: true },
+  ),
 };
 
 /** x [B,T,W], mean f32 [B,T], rstd f32 [B,T], dy [B,T,W], (c f32 [W]) → dweight f32 [W] = Σ over tokens dy·(x − mean)·rstd (+ c in c's bytes). */
@@ -137,15 +144,15 @@ export const layerNormWeightGradientOp: Op = {
     });
     return [dweight];
   },
-  samples: [0, 1].flatMap((accumulate) =>
+  samples: inEveryPrecision([0, 1].flatMap((accumulate) =>
     cases((x, width) => {
       const plain = [x, statistics(x), statistics(x), x];
       return { inputs: accumulate === 1 ? [...plain, tensor('f32', width)] : plain, attrs: { accumulate } };
     }).map((sample) => (accumulate === 1 ? { ...sample, name: `${sample.name}, accumulating` } : sample)),
-  ),
+  ), { activations: [0, 3], rounds: false }),
 };
 
 function cases(build: (x: TensorType, width: number) => Pick<Sample, 'inputs' | 'attrs'>): readonly Sample[] {
   const one = (name: string, ...shape: number[]): Sample => ({ name, ...build(tensor('f32', ...shape), lastAxis(shape)) });
-  return [one('size 1', 1, 1, 1), one('odd sizes', 3, 5, 13), one('short rows', 3, 50, 65), one('long rows', 2, 391, 20)];
+  return [one('size 1', 1, 1, 1), one('odd sizes', 3, 5, 13), one('short rows', 3, 50, 65), one('long rows', 2, 391, 20), one('wide rows', 1, 3, 1043)];
 }

@@ -7,6 +7,7 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { DType } from '../graph/dtype.ts';
 import type { Attrs, ValueId } from '../graph/graph.ts';
 import { elementCount, lastAxis, leadingCount, tensor, type TensorType } from '../graph/shape.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { attr, expect, type Op, type Sample, type VjpContext } from './op.ts';
 import {
   accumulates, at, axis, expectCount, expectFlag, expectFloat, expectFloatShape, expectRank, expectType, only, outputGradient, tokenSum,
@@ -175,11 +176,11 @@ export const columnSumOp: Op = {
     x.forEach((element, index) => (y[index % width]! += element));
     return [y];
   },
-  samples: [0, 1].flatMap((accumulate) => [
+  samples: inEveryPrecision([0, 1].flatMap((accumulate) => [
     columnSample('size 1', [1, 1, 1], accumulate),
     columnSample('odd sizes', [3, 7, 13], accumulate),
     columnSample('long rows', [2, 401, 33], accumulate),
-  ]),
+  ]), { activations: [0], rounds: false }),
 };
 
 function productSamples(weightShape: (summed: number, width: number) => readonly number[]): readonly Sample[] {

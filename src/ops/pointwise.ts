@@ -3,6 +3,7 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Node, ValueId } from '../graph/graph.ts';
 import { byteCount, elementCount, lastAxis, leadingCount, sameShape, tensor } from '../graph/shape.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
 import { at, expectCount, expectFloat, expectLike, expectPositiveInteger, expectType, only, outputGradient } from './rules.ts';
 
@@ -52,11 +53,11 @@ export const addOp: Op = {
     const [a, b] = [at(inputs, 0), at(inputs, 1)];
     return [a.map((element, i) => element + b[i]!)];
   },
-  samples: [[1], [3, 5, 13], [2, 33, 131]].map((shape) => ({
+  samples: inEveryPrecision([[1], [3, 5, 13], [2, 33, 131]].map((shape) => ({
     name: `[${shape.join(',')}]`,
     inputs: [tensor('f32', ...shape), tensor('f32', ...shape)],
     attrs: {},
-  })),
+  })), { activations: [0, 1], rounds: true }),
 };
 
 export const scaleOp: Op = {
@@ -80,11 +81,11 @@ export const scaleOp: Op = {
     const factor = at(inputs, 1)[0]!;
     return [at(inputs, 0).map((element) => element * factor)];
   },
-  samples: [[1], [3, 5, 13], [2, 33, 131]].map((shape) => ({
+  samples: inEveryPrecision([[1], [3, 5, 13], [2, 33, 131]].map((shape) => ({
     name: `[${shape.join(',')}]`,
     inputs: [tensor('f32', ...shape), tensor('f32', 1)],
     attrs: {},
-  })),
+  })), { activations: [0], rounds: true }),
 };
 
 export const sliceOp: Op = {
@@ -117,13 +118,13 @@ export const sliceOp: Op = {
     for (let row = 0; row < x.length / full; row++) y.set(x.subarray(row * full + offset, row * full + offset + width), row * width);
     return [y];
   },
-  samples: [
+  samples: inEveryPrecision([
     sliceSample('size 1', [1, 1, 1], 0, 1),
     sliceSample('the first columns', [3, 5, 13], 0, 5),
     sliceSample('in the middle', [2, 7, 48], 16, 16),
     sliceSample('the last columns', [2, 3, 37], 20, 17),
     sliceSample('all', [2, 3, 9], 0, 9),
-  ],
+  ], { activations: [0], rounds: true }),
 };
 
 export const concatOp: Op = {
@@ -165,11 +166,11 @@ export const concatOp: Op = {
     });
     return [y];
   },
-  samples: [
+  samples: inEveryPrecision([
     concatSample('one input', [1, 1], [1]),
     concatSample('three equal', [2, 5], [16, 16, 16]),
     concatSample('odd widths', [3, 5], [1, 13, 7]),
-  ],
+  ], { activations: [0, 1, 2], rounds: true }),
 };
 
 export const onesOp: Op = {

@@ -3,6 +3,7 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, lastAxis, tensor, type TensorType } from '../graph/shape.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
 import {
   accumulates, at, axis, expectCount, expectFlag, expectFloat, expectLike, expectPositiveInteger, expectRank, expectType, only, outputGradient, tokenSum,
@@ -34,7 +35,7 @@ export const rmsNormOp: Op = {
     const [x, weight] = [at(inputs, 0), at(inputs, 1)];
     attr(attrs, 'epsilon');
     expectRank(weight, 1, 'weight');
-    expectFloat(weight, 'weight');
+    expectType(weight, 'f32', weight.shape, 'weight');
     expectGroups(x, axis(weight, 0));
     return [x, rstdOf(x, axis(weight, 0))];
   },
@@ -62,7 +63,7 @@ export const rmsNormOp: Op = {
     }
     return [y, rstd];
   },
-  samples: cases((x, width) => ({ inputs: [x, tensor('f32', width)], attrs: { epsilon: 1e-5 } })),
+  samples: inEveryPrecision(cases((x, width) => ({ inputs: [x, tensor('f32', width)], attrs: { epsilon: 1e-5 } })), { activations: [0], rounds: true }),
 };
 
 /** x [...,M·W], weight [W], rstd f32 [...,M], dy [...,M·W] → dx = rstd·(weight·dy − x·rstd²·mean(weight·dy·x)). */
@@ -73,7 +74,7 @@ export const rmsNormBackwardOp: Op = {
     expectCount(inputs, 4);
     const [x, weight, rstd, dy] = [at(inputs, 0), at(inputs, 1), at(inputs, 2), at(inputs, 3)];
     expectRank(weight, 1, 'weight');
-    expectFloat(weight, 'weight');
+    expectType(weight, 'f32', weight.shape, 'weight');
     expectGroups(x, axis(weight, 0));
     expectType(rstd, 'f32', rstdOf(x, axis(weight, 0)).shape, 'rstd');
     expectLike(dy, x, 'dy');
@@ -95,7 +96,10 @@ export const rmsNormBackwardOp: Op = {
     }
     return [dx];
   },
-  samples: cases((x, width) => ({ inputs: [x, tensor('f32', width), rstdOf(x, width), x], attrs: {} })),
+  samples: inEveryPrecision(
+    cases((x, width) => ({ inputs: [x, tensor('f32', width), rstdOf(x, width), x], attrs: {} })),
+    { activations: [0, 3], rounds: true },
+  ),
 };
 
 /** x [B,T,M·W], rstd f32 [B,T,M], dy [B,T,M·W], (c f32 [W]) → dweight f32 [W] = Σ over tokens and groups dy·x·rstd (+ c in c's bytes). */
@@ -125,12 +129,12 @@ export const rmsNormWeightGradientOp: Op = {
     x.forEach((element, index) => (dweight[index % width]! += dy[index]! * element * rstd[Math.floor(index / width)]!));
     return [dweight];
   },
-  samples: [0, 1].flatMap((accumulate) =>
+  samples: inEveryPrecision([0, 1].flatMap((accumulate) =>
     cases((x, width) => {
       const plain = [x, rstdOf(x, width), x];
       return { inputs: accumulate === 1 ? [...plain, tensor('f32', width)] : plain, attrs: { width, accumulate } };
     }).map((sample) => (accumulate === 1 ? { ...sample, name: `${sample.name}, accumulating` } : sample)),
-  ),
+  ), { activations: [0, 2], rounds: false }),
 };
 
 function cases(build: (x: TensorType, width: number) => Pick<Sample, 'inputs' | 'attrs'>): readonly Sample[] {
@@ -141,5 +145,6 @@ function cases(build: (x: TensorType, width: number) => Pick<Sample, 'inputs' | 
     one('several heads', 24, 2, 7, 72),
     one('short rows', 65, 3, 50, 65),
     one('long rows', 20, 2, 391, 20),
+    one('wide rows', 1043, 1, 3, 1043),
   ];
 }

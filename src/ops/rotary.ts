@@ -3,6 +3,7 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, lastAxis, tensor } from '../graph/shape.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
 import { at, axis, expectCount, expectFlag, expectFloat, expectRank, expectType, only, outputGradient } from './rules.ts';
 
@@ -97,12 +98,12 @@ export const rotaryOp: Op = {
     }
     return [y];
   },
-  samples: [0, 1].flatMap((inverse) => [
+  samples: inEveryPrecision([0, 1].flatMap((inverse) => [
     rotarySample('smallest', inverse, 1, 1, 1, 2),
     rotarySample('odd sizes', inverse, 3, 5, 3, 6),
     rotarySample('one head', inverse, 2, 11, 1, 34),
     rotarySample('several heads', inverse, 2, 7, 4, 16),
-  ]),
+  ]), { activations: [0], rounds: true }),
 };
 
 function tableSample(name: string, rows: number, length: number, half: number, scaling: number): Sample {

@@ -3,6 +3,7 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, tensor, type TensorType } from '../graph/shape.ts';
+import { inEveryPrecision } from './low-precision.ts';
 import type { Op, Sample } from './op.ts';
 import { at, expectCount, expectFloat, expectLike, only, outputGradient } from './rules.ts';
 
@@ -71,10 +72,10 @@ function cases(inputCount: number): readonly Sample[] {
     attrs: {},
     fill: (index, random) => (index === 0 ? Array.from({ length: elementCount(type.shape) }, () => (2 * random() - 1) * spread) : undefined),
   });
-  return [
+  return inEveryPrecision([
     one('size 1', tensor('f32', 1), 1),
     one('odd sizes', tensor('f32', 3, 5, 13), 4),
     one('more than a block', tensor('f32', 2, 33, 131), 4),
     one('wide range', tensor('f32', 7, 11), 80),
-  ];
+  ], { activations: [0, 1, 2], rounds: true });
 }

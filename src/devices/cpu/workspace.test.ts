@@ -20,11 +20,11 @@ const product = (op: string, rows: number, columns: number, inner: number, dtype
 const overTokens = (rows: number, length: number, m: number, k: number): Case => ({
   op: 'matmul_tn', inputs: [tensor('f32', rows, length, m), tensor('f32', rows, length, k)], attrs: { accumulate: 0 },
 });
-const attention = (rows: number, length: number, heads: number, keyValueHeads: number, headWidth: number): Case => ({
+const attention = (rows: number, length: number, heads: number, keyValueHeads: number, headWidth: number, dtype: 'f32' | 'bf16' | 'f16' = 'f32'): Case => ({
   op: 'attention_backward',
   inputs: [
-    tensor('f32', rows, length, heads * headWidth), tensor('f32', rows, length, keyValueHeads * headWidth), tensor('f32', rows, length, keyValueHeads * headWidth),
-    tensor('i32', rows, length), tensor('f32', rows, length, heads * headWidth), tensor('f32', rows, length, heads), tensor('f32', rows, length, heads * headWidth),
+    tensor(dtype, rows, length, heads * headWidth), tensor(dtype, rows, length, keyValueHeads * headWidth), tensor(dtype, rows, length, keyValueHeads * headWidth),
+    tensor('i32', rows, length), tensor(dtype, rows, length, heads * headWidth), tensor('f32', rows, length, heads), tensor(dtype, rows, length, heads * headWidth),
   ],
   attrs: { heads, keyValueHeads, headWidth, scale: 1 },
 });
@@ -40,6 +40,7 @@ const LARGE: readonly Case[] = [
   overTokens(1, 512, 1536, 576), overTokens(4, 385, 100, 5000), overTokens(9, 127, 50, 60), overTokens(3, 128, 7, 9),
   attention(1, 2048, 9, 3, 64), attention(3, 400, 2, 1, 20), attention(20, 100, 4, 4, 80), attention(1, 385, 2, 2, 8), attention(1, 1, 1, 1, 1),
   linearLoss(1, 512, 576, 49152, 1), linearLoss(4, 385, 100, 5000, 4), linearLoss(9, 127, 50, 60, 2), linearLoss(1, 9, 2500, 7, 1), linearLoss(3, 1000, 33, 12, 100),
+  attention(1, 2048, 9, 3, 64, 'bf16'), attention(3, 400, 2, 1, 20, 'f16'), attention(20, 100, 4, 4, 80, 'bf16'),
   { op: 'sum_squares', inputs: [tensor('f32', 1000, 777)], attrs: {} },
 ];
 const SAMPLES: readonly Case[] = [...OPS.values()].flatMap(({ name, samples }) => samples.map(({ inputs, attrs }) => ({ op: name, inputs, attrs })));

@@ -129,7 +129,8 @@ function attentionBackwardFloats(q: TensorType, attrs: Attrs, threads: number): 
   const chunk = roundUp(Math.ceil(length / Math.min(MOST_CHUNKS, Math.ceil(length / CHUNK))), BLOCK);
   const chunks = Math.ceil(length / chunk);
   const passRows = Math.min(rows, Math.ceil(PASS_TOKENS / length));
-  const headTokens = (chunks + 1) * whole - (chunk * chunks * (chunks - 1)) / 2;
+  const rounds = chunks > 1 && q.dtype !== 'f32'; // then chunk 0's part of dq is kept in f32 as well
+  const headTokens = (chunks + 1) * whole - (chunk * chunks * (chunks - 1)) / 2 + (rounds ? whole : 0);
   const own = room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
   return threads * own + passRows * attr(attrs, 'heads') * headTokens * room;
 }

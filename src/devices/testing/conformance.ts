@@ -22,7 +22,7 @@ export interface ConformanceCase {
   readonly poison?: { readonly input: number; readonly value: number };
 }
 
-/** Of each number of inputs. */
+/** Of each list of input types. */
 const POISONED_SAMPLES = 2;
 
 /** All samples, and a few small ones of each op again with a NaN and an infinity in each of their float inputs. */
@@ -31,12 +31,12 @@ export const CONFORMANCE_CASES: readonly ConformanceCase[] = [...OPS.values()].f
   return [...plain, ...plain.filter(({ sample }) => toPoison(op).includes(sample)).flatMap(poisoned)];
 });
 
-/** Small samples of more than one element, a few for each number of inputs: optional inputs are poisoned too. */
+/** Small samples of more than one element, a few for each list of input types: optional inputs and 16 bits are poisoned too. */
 function toPoison(op: Op): readonly Sample[] {
   const small = op.samples.filter((sample) => sample.inputs.length > 0 && sample.inputs.every((type) => elementCount(type.shape) <= 3000));
-  const counts = new Set(small.map((sample) => sample.inputs.length));
-  return [...counts].flatMap((count) => {
-    const alike = small.filter((sample) => sample.inputs.length === count);
+  const types = ({ inputs }: Sample): string => inputs.map(({ dtype }) => dtype).join(' ');
+  return [...new Set(small.map(types))].flatMap((list) => {
+    const alike = small.filter((sample) => types(sample) === list);
     return alike.slice(alike.length > POISONED_SAMPLES ? 1 : 0).slice(0, POISONED_SAMPLES); // the first is of size 1
   });
 }
