@@ -8,6 +8,8 @@ extern const ft_entry FT_NAME(matmul_entries)[];
 extern const ft_entry FT_NAME(movement_entries)[];
 extern const ft_entry FT_NAME(norm_entries)[];
 extern const ft_entry FT_NAME(optimizer_entries)[];
+extern const ft_entry FT_NAME(optimizer_8bit_entries)[];
+extern const ft_entry FT_NAME(optimizer_adafactor_entries)[];
 extern const ft_entry FT_NAME(pointwise_entries)[];
 extern const ft_entry FT_NAME(rotary_entries)[];
 
@@ -16,5 +18,6 @@ const ft_entry *const FT_NAME(kernels)[] = {
     FT_NAME(attention_entries), FT_NAME(embedding_entries), FT_NAME(loss_entries),
     FT_NAME(matmul_entries),    FT_NAME(movement_entries),  FT_NAME(norm_entries),
     FT_NAME(optimizer_entries), FT_NAME(pointwise_entries), FT_NAME(rotary_entries),
+    FT_NAME(optimizer_8bit_entries), FT_NAME(optimizer_adafactor_entries),
     NULL,
 };

@@ -6,7 +6,7 @@
 
 typedef struct {
   const char *op;
-  /* One letter per tensor: f = f32, s = any float storage (f32, bf16, f16), i = i32. What follows a '?' may be left out; '*' stands
+  /* One letter per tensor: f = f32, s = any float storage (f32, bf16, f16), i = i32, p = f32 or bf16, u = u8. What follows a '?' may be left out; '*' stands
      for any number of the letter before it. */
   const char *inputs;
   const char *outputs;

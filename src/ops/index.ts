@@ -3,6 +3,8 @@
 import type { ShapeRules } from '../graph/builder.ts';
 import type { Attrs } from '../graph/graph.ts';
 import { byteCount, type TensorType } from '../graph/shape.ts';
+import { adafactorOp } from './adafactor.ts';
+import { adamw8bitOp } from './adamw-8bit.ts';
 import { adamwOp } from './adamw.ts';
 import { attentionCachedOp, cacheWriteOp, selectTokenOp } from './attention-cached.ts';
 import { attentionBackwardOp, attentionOp } from './attention.ts';
@@ -11,6 +13,7 @@ import { embeddingBackwardOp, embeddingOp } from './embedding.ts';
 import { geluBackwardOp, geluOp } from './gelu.ts';
 import { globalNormOp, sumSquaresOp } from './global-norm.ts';
 import { layerNormBackwardOp, layerNormOp, layerNormWeightGradientOp } from './layernorm.ts';
+import { lionOp } from './lion.ts';
 import { columnSumOp, matmulNnOp, matmulNtOp, matmulTnOp } from './matmul.ts';
 import type { Op } from './op.ts';
 import { addOp, concatOp, onesOp, scaleOp, sliceOp } from './pointwise.ts';
@@ -30,6 +33,7 @@ const ALL: readonly Op[] = [
   addOp, scaleOp, sliceOp, concatOp, onesOp,
   crossEntropyOp, crossEntropyBackwardOp,
   sumSquaresOp, globalNormOp, adamwOp, sgdOp,
+  adamw8bitOp, adafactorOp, lionOp,
 ];
 
 export const OPS: ReadonlyMap<string, Op> = new Map(ALL.map((op) => [op.name, op]));

@@ -40,7 +40,7 @@ describe('a program', () => {
       step(device, layout, { op: 'rmsnorm', inputs: [y, gain], outputs: [normed, rstd], attrs: { epsilon: 0 } }),
       step(device, layout, {
         op: 'adamw', inputs: [p, gradient, m, v, rate, count, scale], outputs: [p, m, v],
-        attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 },
+        attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, first: 0, seed: 0 },
       }),
     ], 2);
     const write = (offset: number, dtype: 'f32' | 'i32', values: number[]): void => arena.write(offset, encodeElements(dtype, values));
