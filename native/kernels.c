@@ -10,6 +10,8 @@ extern const ft_entry FT_NAME(movement_entries)[];
 extern const ft_entry FT_NAME(norm_entries)[];
 extern const ft_entry FT_NAME(offload_entries)[];
 extern const ft_entry FT_NAME(optimizer_entries)[];
+extern const ft_entry FT_NAME(optimizer_8bit_entries)[];
+extern const ft_entry FT_NAME(optimizer_adafactor_entries)[];
 extern const ft_entry FT_NAME(pointwise_entries)[];
 extern const ft_entry FT_NAME(rotary_entries)[];
 
@@ -20,5 +22,6 @@ const ft_entry *const FT_NAME(kernels)[] = {
     FT_NAME(optimizer_entries), FT_NAME(pointwise_entries), FT_NAME(rotary_entries),
     FT_NAME(offload_entries),
     FT_NAME(linear_loss_entries),
+    FT_NAME(optimizer_8bit_entries), FT_NAME(optimizer_adafactor_entries),
     NULL,
 };

@@ -1,5 +1,5 @@
-/* adamw, sgd, and the gradient norm: sum_squares, global_norm */
-#include "rows.h"
+/* adamw, sgd, lion, and the gradient norm: sum_squares, global_norm */
+#include "optimizer.h"
 
 /* --- sum_squares: x → y f32 [1] --- */
 
@@ -54,63 +54,148 @@ static void global_norm(const ft_call *call) {
 
 /* --- adamw (Loshchilov & Hutter 2019; as torch.optim.AdamW) --- */
 
-/* parameter [P], gradient, m, v, learningRate f32 [1], step i32 [1], gradientScale f32 [1] → parameter', m', v', over 0, 2, 3. Where m and v are
-   shorter, they belong to the elements from `first` on, and only these change. attrs: beta1, beta2, epsilon, weightDecay, first, seed */
-static void adamw_elements(const ft_call *call, int64_t from, int64_t to) {
-  const double rate = (double)ft_floats(&call->in[4])[0];
-  const double step = (double)ft_ints(&call->in[5])[0];
-  const double b1 = call->attrs[0], b2 = call->attrs[1];
-  const float gradient_scale = ft_floats(&call->in[6])[0];
-  const float beta1 = (float)b1, beta2 = (float)b2, rest1 = (float)(1 - b1), rest2 = (float)(1 - b2);
-  const float decay = (float)(1 - rate * call->attrs[3]);
-  const float step_size = (float)(rate / (1 - pow(b1, step)));
-  const float root_scale = (float)(1 / sqrt(1 - pow(b2, step)));
-  const float epsilon = (float)call->attrs[2];
-  const int64_t first = (int64_t)call->attrs[4];
-  const float *p_in = ft_floats(&call->in[0]) + first, *gradient = ft_floats(&call->in[1]) + first;
-  const float *m_in = ft_floats(&call->in[2]), *v_in = ft_floats(&call->in[3]);
-  float *p_out = ft_floats(&call->out[0]) + first, *m_out = ft_floats(&call->out[1]), *v_out = ft_floats(&call->out[2]);
+typedef struct {
+  const float *gradient, *m_in, *v_in;
+  float *m_out, *v_out;
+  float gradient_scale, beta1, beta2, rest1, rest2, decay, step_size, root_scale, epsilon;
+} adamw_rule;
+
+FT_INLINE void adamw_update(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+  const adamw_rule rule = *(const adamw_rule *)context;
+  const float *gradient = rule.gradient + at, *m_in = rule.m_in + at, *v_in = rule.v_in + at;
+  float *m_out = rule.m_out + at, *v_out = rule.v_out + at;
   FT_ELEMENTWISE
-  for (int64_t i = from; i < to; i++) {
-    const float g = gradient[i] * gradient_scale;
-    const float m = beta1 * m_in[i] + rest1 * g;
-    const float v = beta2 * v_in[i] + rest2 * g * g;
+  for (int64_t i = 0; i < n; i++) {
+    const float g = gradient[i] * rule.gradient_scale;
+    const float m = rule.beta1 * m_in[i] + rule.rest1 * g;
+    const float v = rule.beta2 * v_in[i] + rule.rest2 * g * g;
     m_out[i] = m;
     v_out[i] = v;
-    p_out[i] = p_in[i] * decay - step_size * m / (sqrtf(v) * root_scale + epsilon);
+    p_out[i] = p_in[i] * rule.decay - rule.step_size * m / (sqrtf(v) * rule.root_scale + rule.epsilon);
   }
+}
+
+/* parameter f32 or bf16 [P], gradient f32 [P], m, v f32 [count], learningRate f32 [1], step i32 [1], gradientScale f32 [1] → parameter', m',
+   v', over 0, 2, 3. attrs: beta1, beta2, epsilon, weightDecay, first, seed */
+static void adamw_elements(const ft_call *call, int64_t from, int64_t to) {
+  const double rate = (double)ft_floats(&call->in[4])[0];
+  const int32_t step = ft_ints(&call->in[5])[0];
+  const double b1 = call->attrs[0], b2 = call->attrs[1];
+  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], step}};
+  const adamw_rule rule = {
+      .gradient = ft_floats(&call->in[1]) + range.first,
+      .m_in = ft_floats(&call->in[2]),
+      .v_in = ft_floats(&call->in[3]),
+      .m_out = ft_floats(&call->out[1]),
+      .v_out = ft_floats(&call->out[2]),
+      .gradient_scale = ft_floats(&call->in[6])[0],
+      .beta1 = (float)b1,
+      .beta2 = (float)b2,
+      .rest1 = (float)(1 - b1),
+      .rest2 = (float)(1 - b2),
+      .decay = (float)(1 - rate * call->attrs[3]),
+      .step_size = (float)(rate / (1 - pow(b1, (double)step))),
+      .root_scale = (float)(1 / sqrt(1 - pow(b2, (double)step))),
+      .epsilon = (float)call->attrs[2],
+  };
+  ft_update_range(call, &range, from, to, adamw_update, &rule);
 }
 
 static void adamw(const ft_call *call) { ft_for_rows(call, call->in[2].count, 28, adamw_elements); }
 
 /* --- sgd (as torch.optim.SGD, no dampening, no Nesterov) --- */
 
-/* parameter, gradient, (momentum f32), learningRate, gradientScale → parameter', (momentum'). Where the momentum is shorter, it belongs to the
-   elements from `first` on, and only these change. attrs: momentum, weightDecay, first */
-static void sgd_elements(const ft_call *call, int64_t from, int64_t to) {
-  const bool has_momentum = call->n_in == 5;
-  const ft_tensor *scalars = &call->in[has_momentum ? 3 : 2];
-  const float rate = ft_floats(&scalars[0])[0], gradient_scale = ft_floats(&scalars[1])[0];
-  const float momentum = (float)call->attrs[0], decay = (float)call->attrs[1];
-  const int64_t first = (int64_t)call->attrs[2];
-  const float *p_in = ft_floats(&call->in[0]) + first, *gradient = ft_floats(&call->in[1]) + first;
-  float *p_out = ft_floats(&call->out[0]) + first;
-  if (!has_momentum) {
-    FT_ELEMENTWISE
-    for (int64_t i = from; i < to; i++) p_out[i] = p_in[i] - rate * (gradient[i] * gradient_scale + decay * p_in[i]);
-    return;
-  }
-  const float *m_in = ft_floats(&call->in[2]);
-  float *m_out = ft_floats(&call->out[1]);
+typedef struct {
+  const float *gradient, *m_in;
+  float *m_out;
+  float rate, gradient_scale, momentum, decay;
+} sgd_rule;
+
+FT_INLINE void sgd_plain(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+  const sgd_rule rule = *(const sgd_rule *)context;
+  const float *gradient = rule.gradient + at;
   FT_ELEMENTWISE
-  for (int64_t i = from; i < to; i++) {
-    const float m = momentum * m_in[i] + (gradient[i] * gradient_scale + decay * p_in[i]);
+  for (int64_t i = 0; i < n; i++) p_out[i] = p_in[i] - rule.rate * (gradient[i] * rule.gradient_scale + rule.decay * p_in[i]);
+}
+
+FT_INLINE void sgd_momentum(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+  const sgd_rule rule = *(const sgd_rule *)context;
+  const float *gradient = rule.gradient + at, *m_in = rule.m_in + at;
+  float *m_out = rule.m_out + at;
+  FT_ELEMENTWISE
+  for (int64_t i = 0; i < n; i++) {
+    const float m = rule.momentum * m_in[i] + (gradient[i] * rule.gradient_scale + rule.decay * p_in[i]);
     m_out[i] = m;
-    p_out[i] = p_in[i] - rate * m;
+    p_out[i] = p_in[i] - rule.rate * m;
   }
 }
 
-static void sgd(const ft_call *call) { ft_for_rows(call, call->in[call->n_in == 5 ? 2 : 0].count, 20, sgd_elements); }
+/* parameter, gradient, learningRate, step, gradientScale, (momentum f32) → parameter', (momentum', over 5). attrs: momentum, weightDecay,
+   first, seed */
+static void sgd_elements(const ft_call *call, int64_t from, int64_t to) {
+  const bool has_momentum = call->n_in == 6;
+  const ft_range range = {(int64_t)call->attrs[2], {call->attrs[3], ft_ints(&call->in[3])[0]}};
+  const sgd_rule rule = {
+      .gradient = ft_floats(&call->in[1]) + range.first,
+      .m_in = has_momentum ? ft_floats(&call->in[5]) : NULL,
+      .m_out = has_momentum ? ft_floats(&call->out[1]) : NULL,
+      .rate = ft_floats(&call->in[2])[0],
+      .gradient_scale = ft_floats(&call->in[4])[0],
+      .momentum = (float)call->attrs[0],
+      .decay = (float)call->attrs[1],
+  };
+  if (has_momentum) {
+    ft_update_range(call, &range, from, to, sgd_momentum, &rule);
+  } else {
+    ft_update_range(call, &range, from, to, sgd_plain, &rule);
+  }
+}
+
+static void sgd(const ft_call *call) { ft_for_rows(call, call->in[call->n_in == 6 ? 5 : 0].count, 20, sgd_elements); }
+
+/* --- lion (Chen et al. 2023) --- */
+
+typedef struct {
+  const float *gradient, *m_in;
+  float *m_out;
+  float gradient_scale, beta1, beta2, rest1, rest2, decay, rate;
+} lion_rule;
+
+FT_INLINE void lion_update(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+  const lion_rule rule = *(const lion_rule *)context;
+  const float *gradient = rule.gradient + at, *m_in = rule.m_in + at;
+  float *m_out = rule.m_out + at;
+  FT_ELEMENTWISE
+  for (int64_t i = 0; i < n; i++) {
+    const float g = gradient[i] * rule.gradient_scale;
+    const float direction = rule.beta1 * m_in[i] + rule.rest1 * g;
+    const float sign = direction > 0 ? 1.0f : direction < 0 ? -1.0f : direction; /* 0 and NaN are their own */
+    m_out[i] = rule.beta2 * m_in[i] + rule.rest2 * g;
+    p_out[i] = p_in[i] * rule.decay - rule.rate * sign;
+  }
+}
+
+/* parameter, gradient, m f32, learningRate, step, gradientScale → parameter', m', over 0, 2. attrs: beta1, beta2, weightDecay, first, seed */
+static void lion_elements(const ft_call *call, int64_t from, int64_t to) {
+  const double rate = (double)ft_floats(&call->in[3])[0];
+  const double b1 = call->attrs[0], b2 = call->attrs[1];
+  const ft_range range = {(int64_t)call->attrs[3], {call->attrs[4], ft_ints(&call->in[4])[0]}};
+  const lion_rule rule = {
+      .gradient = ft_floats(&call->in[1]) + range.first,
+      .m_in = ft_floats(&call->in[2]),
+      .m_out = ft_floats(&call->out[1]),
+      .gradient_scale = ft_floats(&call->in[5])[0],
+      .beta1 = (float)b1,
+      .beta2 = (float)b2,
+      .rest1 = (float)(1 - b1),
+      .rest2 = (float)(1 - b2),
+      .decay = (float)(1 - rate * call->attrs[2]),
+      .rate = (float)rate,
+  };
+  ft_update_range(call, &range, from, to, lion_update, &rule);
+}
+
+static void lion(const ft_call *call) { ft_for_rows(call, call->in[2].count, 20, lion_elements); }
 
 extern const ft_entry FT_NAME(optimizer_entries)[];
 const ft_entry FT_NAME(optimizer_entries)[] = {
@@ -118,5 +203,6 @@ const ft_entry FT_NAME(optimizer_entries)[] = {
     {"global_norm", global_norm, NULL},
     {"adamw", adamw, NULL},
     {"sgd", sgd, NULL},
+    {"lion", lion, NULL},
     {NULL, NULL, NULL},
 };

@@ -42,8 +42,11 @@ const ft_signature ft_signatures[] = {
     {"ones", "", "f", "size"},
     {"sum_squares", "f", "f", ""},
     {"global_norm", "f*", "ff", "maxNorm scaled"},
-    {"adamw", "fffffif", "fff", "beta1 beta2 epsilon weightDecay first seed"},
-    {"sgd", "ffff?f", "f?f", "momentum weightDecay first"},
+    {"adamw", "pffffif", "pff", "beta1 beta2 epsilon weightDecay first seed"},
+    {"sgd", "pffif?f", "p?f", "momentum weightDecay first seed"},
+    {"lion", "pfffif", "pf", "beta1 beta2 weightDecay first seed"},
+    {"adamw_8bit", "pfufuffif", "pufuff", "beta1 beta2 epsilon weightDecay first seed"},
+    {"adafactor", "pffiff?ff", "pf?ff", "beta1 weightDecay factored seed"},
     {"offload_read", "?i", "x", "at dtype rank size0 size1 size2 size3"},
     {"offload_wait", "x", "x", ""},
     {"offload_write", "x", "i", "at"},
@@ -97,6 +100,8 @@ bool ft_takes_dtype(const char *letters, int64_t index, int dtype) {
     case 's': return dtype == FT_F32 || dtype == FT_BF16 || dtype == FT_F16;
     case 'i': return dtype == FT_I32;
     case 'x': return true;
+    case 'p': return dtype == FT_F32 || dtype == FT_BF16;
+    case 'u': return dtype == FT_U8;
     default: return false;
   }
 }

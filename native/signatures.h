@@ -7,7 +7,8 @@
 typedef struct {
   const char *op;
   /* One letter per tensor: f = f32, s = any float storage (f32, bf16, f16), a = an activation (the same, but one dtype for all that
-     the op has), i = i32, x = anything. What follows a '?' may be left out; '*' stands for any number of the letter before it. */
+     the op has), p = a parameter (f32 or bf16), i = i32, u = u8, x = anything. What follows a '?' may be left out; '*' stands for any number
+     of the letter before it. */
   const char *inputs;
   const char *outputs;
   const char *attrs; /* names separated by spaces */

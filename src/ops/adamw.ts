@@ -4,31 +4,17 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, tensor, type TensorType } from '../graph/shape.ts';
 import { attr, type Op, type Sample } from './op.ts';
-import { at, expectCount, expectFloat, expectState, expectType } from './rules.ts';
+import { expectParameter, expectRange, expectScalars, expectState, rangeAttrs, replaceRange, updateBytes, type RangedUpdate } from './parameter-update.ts';
+import { at, expectCount } from './rules.ts';
 
-export interface AdamwUpdate {
-  /** Any float type; overwritten. */
-  readonly parameter: ValueId;
-  /** f32, of the parameter's shape. */
-  readonly gradient: ValueId;
-  /** f32, overwritten; 0 before the first step. Of the parameter's shape, or of the elements from `first` on. */
+export interface AdamwUpdate extends RangedUpdate {
+  /** f32, of the parameter's shape or a range of it, overwritten; 0 before the first step. */
   readonly firstMoment: ValueId;
-  /** f32, overwritten; 0 before the first step. Of the first moment's shape. */
+  /** As the first moment. */
   readonly secondMoment: ValueId;
-  /** f32 [1]. */
-  readonly learningRate: ValueId;
-  /** i32 [1], 1 in the first update. */
-  readonly step: ValueId;
-  /** f32 [1]: multiplies the gradient (clipping). */
-  readonly gradientScale: ValueId;
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
-  readonly weightDecay: number;
-  /** The first element that is updated; default 0. As many are as the moments have. */
-  readonly first?: number;
-  /** Of stochastic rounding, for parameters in bf16; default 0. */
-  readonly seed?: number;
 }
 
 export interface AdamwResult {
@@ -41,14 +27,25 @@ const OVERWRITES = [{ output: 0, input: 0 }, { output: 1, input: 2 }, { output: 
 
 /**
  * p ← p·(1 − lr·wd); g = gradient·gradientScale; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;
- * p ← p − lr/(1 − β₁^step) · m / (√v/√(1 − β₂^step) + ε). The new values live in the bytes of the old ones. Moments that are shorter than the
- * parameter belong to its elements from `first` on, and only these change.
+ * p ← p − lr/(1 − β₁^step) · m / (√v/√(1 − β₂^step) + ε). The new values live in the bytes of the old ones.
  */
 export function adamwUpdate(b: GraphBuilder, u: AdamwUpdate): AdamwResult {
   const inputs = [u.parameter, u.gradient, u.firstMoment, u.secondMoment, u.learningRate, u.step, u.gradientScale];
-  const attrs = { beta1: u.beta1, beta2: u.beta2, epsilon: u.epsilon, weightDecay: u.weightDecay, first: u.first ?? 0, seed: u.seed ?? 0 };
+  const attrs = { beta1: u.beta1, beta2: u.beta2, epsilon: u.epsilon, weightDecay: u.weightDecay, ...rangeAttrs(u) };
   const outputs = b.node('adamw', inputs, attrs, { overwrites: OVERWRITES });
   return { parameter: at(outputs, 0), firstMoment: at(outputs, 1), secondMoment: at(outputs, 2) };
+}
+
+/** One element of AdamW, in f64: the new parameter, before it is stored, and both moments. */
+export function adamwElement(
+  old: { readonly parameter: number; readonly first: number; readonly second: number },
+  gradient: number,
+  c: { readonly beta1: number; readonly beta2: number; readonly epsilon: number; readonly weightDecay: number; readonly rate: number; readonly step: number },
+): { readonly parameter: number; readonly first: number; readonly second: number } {
+  const first = c.beta1 * old.first + (1 - c.beta1) * gradient;
+  const second = c.beta2 * old.second + (1 - c.beta2) * gradient ** 2;
+  const change = ((c.rate / (1 - c.beta1 ** c.step)) * first) / (Math.sqrt(second) / Math.sqrt(1 - c.beta2 ** c.step) + c.epsilon);
+  return { parameter: old.parameter * (1 - c.rate * c.weightDecay) - change, first, second };
 }
 
 export const adamwOp: Op = {
@@ -57,40 +54,41 @@ export const adamwOp: Op = {
   infer(inputs, attrs) {
     expectCount(inputs, 7);
     for (const name of this.attrs) attr(attrs, name);
-    const parameter = at(inputs, 0);
-    expectFloat(parameter, 'parameter');
-    expectType(at(inputs, 1), 'f32', parameter.shape, 'gradient');
-    expectState(at(inputs, 2), parameter, attr(attrs, 'first'), 'first moment');
-    expectType(at(inputs, 3), 'f32', at(inputs, 2).shape, 'second moment');
-    expectType(at(inputs, 4), 'f32', [1], 'learning rate');
-    expectType(at(inputs, 5), 'i32', [1], 'step');
-    expectType(at(inputs, 6), 'f32', [1], 'gradient scale');
-    return [parameter, at(inputs, 2), at(inputs, 3)];
+    const [parameter, first, second] = [at(inputs, 0), at(inputs, 2), at(inputs, 3)];
+    expectParameter(parameter, at(inputs, 1));
+    expectState(parameter, [first, second], 'f32', 'moments');
+    expectRange(parameter, elementCount(first.shape), attrs);
+    expectScalars(at(inputs, 4), at(inputs, 5), at(inputs, 6));
+    return [parameter, first, second];
   },
   flops: (inputs) => 14 * elementCount(at(inputs, 2).shape),
-  bytesMoved: (inputs) => 28 * elementCount(at(inputs, 2).shape),
+  bytesMoved: (inputs) => updateBytes(at(inputs, 0), elementCount(at(inputs, 2).shape), 16 * elementCount(at(inputs, 2).shape)),
   mustOverwrite: () => OVERWRITES,
   bound: 'memory',
-  reference(inputs, attrs) {
-    const [parameter, gradient, first, second] = [at(inputs, 0), at(inputs, 1), at(inputs, 2), at(inputs, 3)];
+  reference(inputs, attrs, types) {
+    const [parameter, gradient, first, second] = [at(inputs, 0), at(inputs, 1), at(inputs, 2).slice(), at(inputs, 3).slice()];
     const [rate, step, scale] = [at(inputs, 4)[0]!, at(inputs, 5)[0]!, at(inputs, 6)[0]!];
-    const [beta1, beta2] = [attr(attrs, 'beta1'), attr(attrs, 'beta2')];
-    const start = attr(attrs, 'first');
-    const m = first.map((old, i) => beta1 * old + (1 - beta1) * gradient[start + i]! * scale);
-    const v = second.map((old, i) => beta2 * old + (1 - beta2) * (gradient[start + i]! * scale) ** 2);
-    const stepSize = rate / (1 - beta1 ** step);
-    const correction = Math.sqrt(1 - beta2 ** step);
-    const kept = 1 - rate * attr(attrs, 'weightDecay');
-    const p = parameter.slice();
-    m.forEach((moment, i) => (p[start + i] = p[start + i]! * kept - (stepSize * moment) / (Math.sqrt(v[i]!) / correction + attr(attrs, 'epsilon'))));
-    return [p, m, v];
+    const constants = {
+      beta1: attr(attrs, 'beta1'), beta2: attr(attrs, 'beta2'), epsilon: attr(attrs, 'epsilon'), weightDecay: attr(attrs, 'weightDecay'), rate, step,
+    };
+    const from = attr(attrs, 'first');
+    const updated = first.map((_, i) => {
+      const element = adamwElement({ parameter: parameter[from + i]!, first: first[i]!, second: second[i]! }, gradient[from + i]! * scale, constants);
+      [first[i], second[i]] = [element.first, element.second];
+      return element.parameter;
+    });
+    return [replaceRange(parameter, updated, at(types, 0), attrs, step), first, second];
   },
   samples: [
     sample('size 1, first step', [1], { step: 1, scale: 1, weightDecay: 0 }),
     sample('odd size, decay', [3, 13], { step: 1, scale: 1, weightDecay: 0.1 }),
     sample('clipped, later step', [7, 19], { step: 1000, scale: 0.25, weightDecay: 0.01 }),
     sample('more than a block', [33, 257], { step: 7, scale: 1, weightDecay: 0.1 }),
-    sample('a range', [7, 19], { step: 3, scale: 0.5, weightDecay: 0.1, range: { first: 33, count: 50 } }),
+    sample('bf16, size 1', [1], { step: 1, scale: 1, weightDecay: 0, dtype: 'bf16' }),
+    sample('bf16, odd size', [3, 91], { step: 5, scale: 0.5, weightDecay: 0.1, dtype: 'bf16' }),
+    sample('bf16, more than a block', [33, 257], { step: 7, scale: 1, weightDecay: 0.1, dtype: 'bf16' }),
+    sample('a range', [7, 19], { step: 3, scale: 1, weightDecay: 0.1, first: 21, state: [50] }),
+    sample('bf16, a range', [41, 19], { step: 3, scale: 1, weightDecay: 0.1, dtype: 'bf16', first: 250, state: [300] }),
   ],
 };
 
@@ -98,20 +96,21 @@ interface SampleOptions {
   readonly step: number;
   readonly scale: number;
   readonly weightDecay: number;
-  readonly range?: { readonly first: number; readonly count: number };
+  readonly dtype?: 'f32' | 'bf16';
+  readonly first?: number;
+  readonly state?: readonly number[];
 }
 
-function sample(name: string, shape: readonly number[], options: SampleOptions): Sample {
-  const full: TensorType = tensor('f32', ...shape);
-  const state = options.range === undefined ? full : tensor('f32', options.range.count);
+function sample(name: string, shape: readonly number[], { step, scale, weightDecay, dtype = 'f32', first = 0, state = shape }: SampleOptions): Sample {
   const one = tensor('f32', 1);
+  const moment: TensorType = tensor('f32', ...state);
   return {
     name,
-    inputs: [full, full, state, state, one, tensor('i32', 1), one],
-    attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: options.weightDecay, first: options.range?.first ?? 0, seed: 0 },
+    inputs: [tensor(dtype, ...shape), tensor('f32', ...shape), moment, moment, one, tensor('i32', 1), one],
+    attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay, first, seed: 3 * 65536 + 1 },
     fill(index, random) {
-      if (index === 3) return Array.from({ length: elementCount(state.shape) }, () => (options.step === 1 ? 0 : random()));
-      return index === 4 ? [Math.fround(1e-2)] : index === 5 ? [options.step] : index === 6 ? [options.scale] : undefined;
+      if (index === 3) return Array.from({ length: elementCount(state) }, () => (step === 1 ? 0 : random()));
+      return index === 4 ? [Math.fround(1e-2)] : index === 5 ? [step] : index === 6 ? [scale] : undefined;
     },
   };
 }

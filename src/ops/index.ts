@@ -3,6 +3,8 @@
 import type { ShapeRules } from '../graph/builder.ts';
 import type { Attrs } from '../graph/graph.ts';
 import { byteCount, type TensorType } from '../graph/shape.ts';
+import { adafactorOp } from './adafactor.ts';
+import { adamw8bitOp } from './adamw-8bit.ts';
 import { adamwOp } from './adamw.ts';
 import { attentionCachedOp, cacheWriteOp, selectTokenOp } from './attention-cached.ts';
 import { attentionBackwardOp, attentionOp } from './attention.ts';
@@ -13,6 +15,7 @@ import { geluBackwardOp, geluOp } from './gelu.ts';
 import { globalNormOp, sumSquaresOp } from './global-norm.ts';
 import { layerNormBackwardOp, layerNormOp, layerNormWeightGradientOp } from './layernorm.ts';
 import { linearCrossEntropyBackwardOp, linearCrossEntropyOp } from './linear-cross-entropy.ts';
+import { lionOp } from './lion.ts';
 import { columnSumOp, matmulNnOp, matmulNtOp, matmulTnOp } from './matmul.ts';
 import { offloadFlushOp, offloadReadOp, offloadWaitOp, offloadWriteOp } from './offload.ts';
 import type { Op } from './op.ts';
@@ -35,6 +38,7 @@ const ALL: readonly Op[] = [
   linearCrossEntropyOp, linearCrossEntropyBackwardOp,
   sumSquaresOp, globalNormOp, adamwOp, sgdOp,
   offloadReadOp, offloadWaitOp, offloadWriteOp, offloadFlushOp,
+  adamw8bitOp, adafactorOp, lionOp,
 ];
 
 export const OPS: ReadonlyMap<string, Op> = new Map(ALL.map((op) => [op.name, op]));

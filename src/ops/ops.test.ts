@@ -186,11 +186,11 @@ describe('definitions', () => {
     const b = new GraphBuilder(shapeRules);
     const [learningRate, gradientScale] = [b.input('lr', 'f32', 1), b.input('scale', 'f32', 1)];
     const momentumBuffer = b.persistent('m', 'optimizer-state', tensor('f32', 1));
-    const fixed = { gradient: b.input('g', 'f32', 1), learningRate, gradientScale, momentum: 0.5, weightDecay: 0.1 };
+    const fixed = { gradient: b.input('g', 'f32', 1), learningRate, step: b.input('step', 'i32', 1), gradientScale, momentum: 0.5, weightDecay: 0.1 };
     const result = sgdUpdate(b, { parameter: b.parameter('p', 'f32', 1), momentumBuffer, ...fixed });
     b.output('p', result.parameter);
     const one = (x: number): Float64Array => Float64Array.of(x);
-    const { p } = interpret(b.finish(), { p: one(10), g: one(4), m: one(8), lr: one(0.01), scale: one(0.25) });
+    const { p } = interpret(b.finish(), { p: one(10), g: one(4), m: one(8), lr: one(0.01), step: one(1), scale: one(0.25) });
     expect(p?.[0]).toBeCloseTo(10 - 0.01 * (0.5 * 8 + (4 * 0.25 + 0.1 * 10)), 12);
   });
 
@@ -212,7 +212,7 @@ describe('definitions', () => {
   it('SGD without momentum keeps no buffer', () => {
     const b = new GraphBuilder(shapeRules);
     const [parameter, gradient] = [b.parameter('p', 'f32', 2), b.input('g', 'f32', 2)];
-    const scalars = { learningRate: b.input('lr', 'f32', 1), gradientScale: b.input('s', 'f32', 1), momentum: 0, weightDecay: 0 };
+    const scalars = { learningRate: b.input('lr', 'f32', 1), step: b.input('step', 'i32', 1), gradientScale: b.input('s', 'f32', 1), momentum: 0, weightDecay: 0 };
     const options = { parameter, gradient, ...scalars };
     expect(sgdUpdate(b, options).momentumBuffer).toBeUndefined();
     expect(() => sgdUpdate(b, { ...options, momentum: 0.9 })).toThrow(FulltuneError);

@@ -34,14 +34,6 @@ export function expectType(type: TensorType, dtype: TensorType['dtype'], shape: 
   expect(type.dtype === dtype && sameShape(type.shape, shape), `${what} must be ${formatType(wanted)}, got ${formatType(type)}`);
 }
 
-/** f32 state of a whole parameter, or of its elements from `first` on. */
-export function expectState(type: TensorType, parameter: TensorType, first: number, what: string): void {
-  expect(Number.isSafeInteger(first) && first >= 0, `'first' must be a whole number from 0, got ${first}`);
-  if (first === 0 && sameShape(type.shape, parameter.shape)) return expectType(type, 'f32', parameter.shape, what);
-  const end = first + elementCount(type.shape);
-  expect(type.dtype === 'f32' && type.shape.length === 1 && end <= elementCount(parameter.shape), `${what} must be f32 of ${formatType(parameter)} or of a range of it, got ${formatType(type)} from element ${first}`);
-}
-
 /** A float tensor of exactly this shape. */
 export function expectFloatShape(type: TensorType, shape: Shape, what: string): void {
   expectFloat(type, what);

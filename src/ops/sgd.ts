@@ -2,25 +2,15 @@
 
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Attrs, ValueId } from '../graph/graph.ts';
-import { elementCount, tensor } from '../graph/shape.ts';
+import { elementCount, tensor, type TensorType } from '../graph/shape.ts';
 import { attr, expect, type Op, type Sample } from './op.ts';
-import { at, expectCount, expectFloat, expectState, expectType } from './rules.ts';
+import { expectParameter, expectRange, expectScalars, expectState, rangeAttrs, replaceRange, updateBytes, type RangedUpdate } from './parameter-update.ts';
+import { at, expectCount } from './rules.ts';
 
-export interface SgdUpdate {
-  /** Any float type; overwritten. */
-  readonly parameter: ValueId;
-  /** f32, of the parameter's shape. */
-  readonly gradient: ValueId;
-  /** f32, of the parameter's shape or of its elements from `first` on, overwritten; 0 before the first step. Given exactly when `momentum` > 0. */
+export interface SgdUpdate extends RangedUpdate {
+  /** f32, of the parameter's shape or a range of it, overwritten; 0 before the first step. Given exactly when `momentum` > 0. */
   readonly momentumBuffer?: ValueId;
-  /** f32 [1]. */
-  readonly learningRate: ValueId;
-  /** f32 [1]: multiplies the gradient (clipping). */
-  readonly gradientScale: ValueId;
   readonly momentum: number;
-  readonly weightDecay: number;
-  /** The first element that is updated; default 0. As many are as the momentum has. */
-  readonly first?: number;
 }
 
 export interface SgdResult {
@@ -28,11 +18,11 @@ export interface SgdResult {
   readonly momentumBuffer?: ValueId;
 }
 
-/** g = gradient·gradientScale + wd·p; m ← μ·m + g; p ← p − lr·m. Without momentum m is g. A momentum that is shorter than the parameter: see adamw. */
+/** g = gradient·gradientScale + wd·p; m ← μ·m + g; p ← p − lr·m. Without momentum m is g, and the whole parameter is updated. */
 export function sgdUpdate(b: GraphBuilder, u: SgdUpdate): SgdResult {
   const buffer = u.momentumBuffer === undefined ? [] : [u.momentumBuffer];
-  const attrs = { momentum: u.momentum, weightDecay: u.weightDecay, first: u.first ?? 0 };
-  const inputs = [u.parameter, u.gradient, ...buffer, u.learningRate, u.gradientScale];
+  const attrs = { momentum: u.momentum, weightDecay: u.weightDecay, ...rangeAttrs(u) };
+  const inputs = [u.parameter, u.gradient, u.learningRate, u.step, u.gradientScale, ...buffer];
   const outputs = b.node('sgd', inputs, attrs, { overwrites: overwritesOf(attrs) });
   return { parameter: at(outputs, 0), ...(outputs[1] === undefined ? {} : { momentumBuffer: outputs[1] }) };
 }
@@ -42,65 +32,71 @@ function hasBuffer(attrs: Attrs): boolean {
 }
 
 function overwritesOf(attrs: Attrs): readonly { output: number; input: number }[] {
-  return hasBuffer(attrs) ? [{ output: 0, input: 0 }, { output: 1, input: 2 }] : [{ output: 0, input: 0 }];
+  return hasBuffer(attrs) ? [{ output: 0, input: 0 }, { output: 1, input: 5 }] : [{ output: 0, input: 0 }];
+}
+
+/** How many elements are updated. */
+function updated(inputs: readonly TensorType[]): number {
+  return elementCount((inputs[5] ?? at(inputs, 0)).shape);
 }
 
 export const sgdOp: Op = {
   name: 'sgd',
-  attrs: ['momentum', 'weightDecay', 'first'],
+  attrs: ['momentum', 'weightDecay', 'first', 'seed'],
   infer(inputs, attrs) {
     const momentum = attr(attrs, 'momentum');
     expect(momentum >= 0, `momentum must be 0 or more, got ${momentum}`);
     attr(attrs, 'weightDecay');
-    const rest = hasBuffer(attrs) ? 3 : 2;
-    expectCount(inputs, rest + 2);
+    expectCount(inputs, hasBuffer(attrs) ? 6 : 5);
     const parameter = at(inputs, 0);
-    expectFloat(parameter, 'parameter');
-    expectType(at(inputs, 1), 'f32', parameter.shape, 'gradient');
-    expectType(at(inputs, rest), 'f32', [1], 'learning rate');
-    expectType(at(inputs, rest + 1), 'f32', [1], 'gradient scale');
-    const first = attr(attrs, 'first');
-    if (!hasBuffer(attrs)) {
-      expect(first === 0, `without momentum the whole parameter is updated, not from element ${first}`);
-      return [parameter];
-    }
-    expectState(at(inputs, 2), parameter, first, 'momentum');
-    return [parameter, at(inputs, 2)];
+    expectParameter(parameter, at(inputs, 1));
+    expectScalars(at(inputs, 2), at(inputs, 3), at(inputs, 4));
+    expectRange(parameter, updated(inputs), attrs);
+    if (!hasBuffer(attrs)) return [parameter];
+    expectState(parameter, [at(inputs, 5)], 'f32', 'momentum');
+    return [parameter, at(inputs, 5)];
   },
-  flops: (inputs, _, attrs) => 7 * elementCount(at(inputs, hasBuffer(attrs) ? 2 : 0).shape),
-  bytesMoved: (inputs, _, attrs) => (hasBuffer(attrs) ? 20 * elementCount(at(inputs, 2).shape) : 12 * elementCount(at(inputs, 0).shape)),
+  flops: (inputs) => 7 * updated(inputs),
+  bytesMoved: (inputs) => updateBytes(at(inputs, 0), updated(inputs), inputs.length > 5 ? 8 * updated(inputs) : 0),
   mustOverwrite: overwritesOf,
   bound: 'memory',
-  reference(inputs, attrs) {
-    const [parameter, gradient] = [at(inputs, 0), at(inputs, 1)];
-    const rest = hasBuffer(attrs) ? 3 : 2;
-    const [rate, scale] = [at(inputs, rest)[0]!, at(inputs, rest + 1)[0]!];
-    const momentum = attr(attrs, 'momentum');
-    const g = gradient.map((element, i) => element * scale + attr(attrs, 'weightDecay') * parameter[i]!);
-    if (!hasBuffer(attrs)) return [parameter.map((old, i) => old - rate * g[i]!)];
-    const start = attr(attrs, 'first');
-    const m = at(inputs, 2).map((old, i) => momentum * old + g[start + i]!);
-    const p = parameter.slice();
-    m.forEach((step, i) => (p[start + i] = p[start + i]! - rate * step));
-    return [p, m];
+  reference(inputs, attrs, types) {
+    const [parameter, gradient, buffer] = [at(inputs, 0), at(inputs, 1), inputs[5]];
+    const [rate, step, scale] = [at(inputs, 2)[0]!, at(inputs, 3)[0]!, at(inputs, 4)[0]!];
+    const [momentum, first] = [attr(attrs, 'momentum'), attr(attrs, 'first')];
+    const change = (buffer ?? parameter).map((old, i) => {
+      const g = gradient[first + i]! * scale + attr(attrs, 'weightDecay') * parameter[first + i]!;
+      return buffer === undefined ? g : momentum * old + g;
+    });
+    const after = replaceRange(parameter, change.map((m, i) => parameter[first + i]! - rate * m), at(types, 0), attrs, step);
+    return buffer === undefined ? [after] : [after, change];
   },
   samples: [
-    sample('size 1', [1], { momentum: 0, weightDecay: 0, first: 0 }),
-    sample('odd size, decay', [3, 13], { momentum: 0, weightDecay: 0.1, first: 0 }),
-    sample('momentum', [7, 19], { momentum: 0.9, weightDecay: 0.01, first: 0 }),
-    sample('more than a block', [33, 257], { momentum: 0.9, weightDecay: 0, first: 0 }),
-    sample('a range', [7, 19], { momentum: 0.9, weightDecay: 0.1, first: 33 }, 50),
+    sample('size 1', [1], { momentum: 0, weightDecay: 0 }),
+    sample('odd size, decay', [3, 13], { momentum: 0, weightDecay: 0.1 }),
+    sample('momentum', [7, 19], { momentum: 0.9, weightDecay: 0.01 }),
+    sample('more than a block', [33, 257], { momentum: 0.9, weightDecay: 0 }),
+    sample('bf16, odd size', [3, 91], { momentum: 0, weightDecay: 0.1, dtype: 'bf16' }),
+    sample('bf16, momentum', [33, 257], { momentum: 0.9, weightDecay: 0.1, dtype: 'bf16' }),
+    sample('a range', [7, 19], { momentum: 0.9, weightDecay: 0.1, first: 21, state: [50] }),
+    sample('bf16, a range', [41, 19], { momentum: 0.9, weightDecay: 0.1, dtype: 'bf16', first: 250, state: [300] }),
   ],
 };
 
-function sample(name: string, shape: readonly number[], attrs: Attrs, stateCount?: number): Sample {
-  const full = tensor('f32', ...shape);
-  const buffer = hasBuffer(attrs) ? [stateCount === undefined ? full : tensor('f32', stateCount)] : [];
-  const inputs = [full, full, ...buffer, tensor('f32', 1), tensor('f32', 1)];
+interface SampleOptions {
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly dtype?: 'f32' | 'bf16';
+  readonly first?: number;
+  readonly state?: readonly number[];
+}
+
+function sample(name: string, shape: readonly number[], { momentum, weightDecay, dtype = 'f32', first = 0, state = shape }: SampleOptions): Sample {
+  const one = tensor('f32', 1);
   return {
     name,
-    inputs,
-    attrs,
-    fill: (index) => (index === inputs.length - 2 ? [Math.fround(0.05)] : index === inputs.length - 1 ? [0.5] : undefined),
+    inputs: [tensor(dtype, ...shape), tensor('f32', ...shape), one, tensor('i32', 1), one, ...(momentum > 0 ? [tensor('f32', ...state)] : [])],
+    attrs: { momentum, weightDecay, first, seed: 9 },
+    fill: (index) => (index === 2 ? [Math.fround(0.05)] : index === 3 ? [4] : index === 4 ? [0.5] : undefined),
   };
 }

@@ -12,10 +12,10 @@ export function adamw({ beta1, beta2, epsilon, weightDecay }: AdamW): UpdateRule
       { name: 'exp_avg', dtype: 'f32', shape },
       { name: 'exp_avg_sq', dtype: 'f32', shape },
     ],
-    update({ builder, parameter, gradient, state, learningRate, step, gradientScale }) {
+    update({ builder, parameter, gradient, state, learningRate, step, gradientScale, roundingSeed }) {
       const [m, v] = state;
       adamwUpdate(builder, {
-        parameter, gradient, firstMoment: m!, secondMoment: v!, learningRate, step, gradientScale,
+        parameter, gradient, firstMoment: m!, secondMoment: v!, learningRate, step, gradientScale, roundingSeed,
         beta1, beta2, epsilon, weightDecay: decays(builder.type(parameter)) ? weightDecay : 0,
       });
     },

@@ -9,10 +9,10 @@ export function sgd({ momentum, weightDecay }: Sgd): UpdateRule {
   return {
     name: 'sgd',
     state: ({ shape }) => (momentum > 0 ? [{ name: 'momentum_buffer', dtype: 'f32', shape }] : []),
-    update({ builder, parameter, gradient, state, learningRate, gradientScale }) {
+    update({ builder, parameter, gradient, state, learningRate, step, gradientScale, roundingSeed }) {
       const [buffer] = state;
       sgdUpdate(builder, {
-        parameter, gradient, learningRate, gradientScale, momentum,
+        parameter, gradient, learningRate, step, gradientScale, roundingSeed, momentum,
         ...(buffer === undefined ? {} : { momentumBuffer: buffer }),
         weightDecay: decays(builder.type(parameter)) ? weightDecay : 0,
       });

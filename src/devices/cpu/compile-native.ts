@@ -42,7 +42,9 @@ const X64_TARGETS: readonly Target[] = [
 const ARM64_TARGETS: readonly Target[] = [{ name: 'neon', flags: ['-march=armv8-a'] }];
 
 /** The kernels, compiled once per target. */
-const KERNELS = ['attention', 'embedding', 'kernels', 'linear_loss', 'loss', 'matmul', 'movement', 'norm', 'offload', 'optimizer', 'peak', 'pointwise', 'rotary'];
+const KERNELS = [
+  'attention', 'embedding', 'kernels', 'linear_loss', 'loss', 'matmul', 'movement', 'norm', 'offload', 'optimizer', 'optimizer_8bit', 'optimizer_adafactor', 'peak', 'pointwise', 'rotary',
+];
 /** Everything else, compiled once. */
 const RUNTIME = ['binding', 'binding_arena', 'binding_device', 'binding_objects', 'binding_program', 'convert', 'io', 'job', 'memory', 'pool', 'program', 'signatures', 'target'];
 

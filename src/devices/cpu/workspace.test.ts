@@ -34,6 +34,12 @@ const linearLoss = (rows: number, length: number, width: number, vocabulary: num
   attrs: { blocks, mode: 0, needHidden: 1, needWeight: 1 },
 });
 
+const adafactor = (shape: readonly number[]): Case => {
+  const [one, full] = [tensor('f32', 1), tensor('f32', ...shape)];
+  const second = shape.length === 2 ? shape.map((size) => tensor('f32', size)) : [full];
+  return { op: 'adafactor', inputs: [full, full, one, tensor('i32', 1), one, ...second], attrs: { beta1: 0, weightDecay: 0, factored: second.length - 1, seed: 0 } };
+};
+
 const LARGE: readonly Case[] = [
   product('matmul_nt', 512, 49152, 576), product('matmul_nn', 512, 576, 49152), product('matmul_nt', 17, 2049, 385, 'bf16'),
   product('matmul_nn', 16, 4000, 5000), product('matmul_nt', 1, 33, 1), product('matmul_nt', 95, 2048, 2048),
@@ -42,6 +48,7 @@ const LARGE: readonly Case[] = [
   linearLoss(1, 512, 576, 49152, 1), linearLoss(4, 385, 100, 5000, 4), linearLoss(9, 127, 50, 60, 2), linearLoss(1, 9, 2500, 7, 1), linearLoss(3, 1000, 33, 12, 100),
   attention(1, 2048, 9, 3, 64, 'bf16'), attention(3, 400, 2, 1, 20, 'f16'), attention(20, 100, 4, 4, 80, 'bf16'),
   { op: 'sum_squares', inputs: [tensor('f32', 1000, 777)], attrs: {} },
+  ...[[16384, 9], [16385, 9], [50000, 3], [100_000]].map((shape) => adafactor(shape)),
 ];
 const SAMPLES: readonly Case[] = [...OPS.values()].flatMap(({ name, samples }) => samples.map(({ inputs, attrs }) => ({ op: name, inputs, attrs })));
 const targets = loadNative().targets().filter(({ supported }) => supported);

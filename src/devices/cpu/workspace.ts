@@ -30,6 +30,8 @@ function exactBytes(op: string, inputs: readonly TensorType[], outputs: readonly
     case 'attention_backward': return FLOAT_BYTES * attentionBackwardFloats(typeAt(inputs, 0), attrs, threads);
     case 'embedding_backward': return attr(attrs, 'mode') === 2 ? 16 * elementCount(typeAt(inputs, 0).shape) : 0; // two lists of i64
     case 'sum_squares': return 8 * Math.ceil(elementCount(typeAt(inputs, 0).shape) / 4096); // an f64 per block
+    case 'adamw_8bit': return 2 * CODE_TABLE_BYTES + 16 * Math.ceil(elementCount(typeAt(inputs, 2).shape) / 4096);
+    case 'adafactor': return adafactorBytes(typeAt(inputs, 0).shape);
     default: return 0;
   }
 }
@@ -133,6 +135,20 @@ function attentionBackwardFloats(q: TensorType, attrs: Attrs, threads: number): 
   const headTokens = (chunks + 1) * whole - (chunk * chunks * (chunks - 1)) / 2 + (rounds ? whole : 0);
   const own = room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
   return threads * own + passRows * attr(attrs, 'heads') * headTokens * room;
+}
+
+// --- native/optimizer_8bit.c, native/optimizer_adafactor.c ---
+
+const CODE_TABLE_BYTES = 5056;
+const LEAST_ROWS = 64;
+const MOST_BLOCKS = 256;
+
+function adafactorBytes(shape: readonly number[]): number {
+  const [rows = 1, columns] = shape;
+  if (columns === undefined) return 8 * Math.ceil(rows / 4096);
+  const blocks = Math.ceil(rows / (LEAST_ROWS * Math.ceil(rows / (LEAST_ROWS * MOST_BLOCKS))));
+  const line = (bytes: number): number => roundUp(bytes, LINE_BYTES);
+  return line(8 * blocks) + line(FLOAT_BYTES * rows) + line(FLOAT_BYTES * columns) + FLOAT_BYTES * blocks * columns;
 }
 
 function roundUp(count: number, multiple: number): number {

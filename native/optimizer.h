@@ -1,0 +1,91 @@
+/*
+ * What the updates share: going over a range of a parameter, f32 or bf16, and rounding new bf16 values up or down at random. The random bits
+ * are a hash of seed, step and element index alone (src/ops/stochastic-rounding.ts draws the same), so that it does not matter which thread
+ * or which node of a range computes an element.
+ */
+#ifndef FULLTUNE_OPTIMIZER_H
+#define FULLTUNE_OPTIMIZER_H
+
+#include "rows.h"
+
+/* Elements of a bf16 parameter that are expanded at a time, and of a block of eight-bit codes. */
+#define PART 256
+
+#define FT_INLINE static inline __attribute__((always_inline, unused))
+
+/* The finaliser of splitmix64. */
+FT_INLINE uint64_t ft_mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+  return z ^ (z >> 31);
+}
+
+typedef struct {
+  double seed;
+  int32_t step;
+} ft_rounding;
+
+/* The key of 2^32 elements that share the upper half of their index: randomBits(seed, step, index / 2^32) of src/base/random.ts. */
+FT_INLINE uint64_t ft_rounding_key(const ft_rounding *rounding, int64_t index) {
+  const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+  const uint64_t a = ft_mix((uint64_t)rounding->seed + golden);
+  const uint64_t b = ft_mix(a ^ (uint64_t)(int64_t)rounding->step * UINT64_C(0xd1342543de82ef95));
+  return ft_mix(b + (uint64_t)(index >> 32) * golden);
+}
+
+/* Adds random bits below the last bit of bf16 and cuts them off. NaN stays NaN; infinities and what bf16 holds exactly stay as they are. */
+FT_INLINE void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t key, int64_t index) {
+  const uint32_t first = (uint32_t)index + (uint32_t)key, second = (uint32_t)(key >> 32);
+  FT_ELEMENTWISE
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t h = first + (uint32_t)i, bits;
+    h = (h ^ (h >> 16)) * UINT32_C(0x7feb352d);
+    h = (h ^ (h >> 15) ^ second) * UINT32_C(0x846ca68b);
+    h = (h ^ (h >> 16)) & 0xffff;
+    memcpy(&bits, &from[i], sizeof bits);
+    const uint32_t rounded = bits + h, quiet = bits | UINT32_C(0x400000);
+    to[i] = (uint16_t)(((bits & UINT32_C(0x7fffffff)) > UINT32_C(0x7f800000) ? quiet : rounded) >> 16);
+  }
+}
+
+FT_INLINE void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
+  FT_ELEMENTWISE
+  for (int64_t i = 0; i < n; i++) {
+    const uint32_t bits = (uint32_t)from[i] << 16;
+    memcpy(&to[i], &bits, sizeof bits);
+  }
+}
+
+/*
+ * Computes new values of `n` elements of the parameter: `old` and `new` (perhaps the same) begin at element `at` of the range, gradient and
+ * state are the rule's own business.
+ */
+typedef void (*ft_update)(const void *rule, const float *old, float *new, int64_t at, int64_t n);
+
+/* Where the range begins in the parameter, and how bf16 is rounded. */
+typedef struct {
+  int64_t first;
+  ft_rounding rounding;
+} ft_range;
+
+/* Elements `from` … `to` - 1 of the range: those of input and output 0 from `range->first` on. */
+FT_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64_t from, int64_t to, ft_update update, const void *rule) {
+  const int64_t first = range->first;
+  if (call->in[0].dtype == FT_F32) {
+    update(rule, ft_floats(&call->in[0]) + first + from, ft_floats(&call->out[0]) + first + from, from, to - from);
+    return;
+  }
+  const uint16_t *in = (const uint16_t *)(const void *)call->in[0].data;
+  uint16_t *out = (uint16_t *)(void *)call->out[0].data;
+  while (from < to) {
+    const int64_t index = first + from;
+    const int64_t n = ft_min(to - from, PART - index % PART); /* never across a multiple of 2^32 */
+    float part[PART];
+    ft_expand_bf16(part, in + index, n);
+    update(rule, part, part, from, n);
+    ft_round_bf16(out + index, part, n, ft_rounding_key(&range->rounding, index), index);
+    from += n;
+  }
+}
+
+#endif
