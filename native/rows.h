@@ -74,6 +74,13 @@ static inline void ft_add_squares(float lanes[LANES], const float *x, int64_t n)
   for (int j = 0; i < n; i++, j++) lanes[j] += x[i] * x[i];
 }
 
+/* Σ x² */
+static inline float ft_sum_of_squares(const float *x, int64_t n) {
+  float lanes[LANES] = {0};
+  ft_add_squares(lanes, x, n);
+  return ft_sum_lanes(lanes);
+}
+
 /* The greatest element; NaN is passed over. */
 static inline float ft_max(const float *x, int64_t n) {
   float lanes[LANES];

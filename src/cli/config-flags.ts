@@ -12,7 +12,7 @@ const GROUP_OF: Readonly<Record<ConfigKey, string>> = {
   train_batch_size: 'Batch', train_batch_tokens: 'Batch', per_device_train_batch_size: 'Batch', gradient_accumulation_steps: 'Batch',
   memory: 'Memory', allow: 'Memory', gradient_checkpointing: 'Memory', optimizer_in_backward: 'Memory', bf16: 'Memory', fp16: 'Memory', bf16_weights: 'Memory',
   chunked_loss: 'Memory',
-  freeze: 'Training', optim: 'Training', adam_beta1: 'Training', adam_beta2: 'Training', adam_epsilon: 'Training', sgd_momentum: 'Training',
+  freeze: 'Training', optim: 'Training', adam_beta1: 'Training', adam_beta2: 'Training', adam_epsilon: 'Training', adafactor_beta1: 'Training', optim_8bit_embeddings: 'Training', sgd_momentum: 'Training',
   weight_decay: 'Training', learning_rate: 'Training', lr_scheduler_type: 'Training', warmup_steps: 'Training', warmup_ratio: 'Training',
   max_grad_norm: 'Training', num_train_epochs: 'Training', max_steps: 'Training', seed: 'Training',
   logging_steps: 'Reports and checkpoints', eval_steps: 'Reports and checkpoints', save_steps: 'Reports and checkpoints',

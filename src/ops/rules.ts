@@ -2,7 +2,7 @@
 
 import { isFloat } from '../graph/dtype.ts';
 import type { Attrs, ValueId } from '../graph/graph.ts';
-import { elementCount, formatType, sameShape, type Shape, type TensorType } from '../graph/shape.ts';
+import { formatType, sameShape, type Shape, type TensorType } from '../graph/shape.ts';
 import { expect, type VjpContext } from './op.ts';
 
 /** Element `index` of a list that the caller knows to be long enough. */

@@ -6,12 +6,19 @@
 import { z } from 'zod';
 import { FulltuneError, nearest } from '../base/errors.ts';
 import { ALLOWABLE, type RunConfig } from './run-config.ts';
+import type { OptimizerChoice } from './training-plan.ts';
 
 const text = (): z.ZodString => z.string().min(1);
 const count = (most: number): z.ZodInt => z.int().min(1).max(most);
 const flag = (): z.ZodBoolean => z.boolean();
 
 /** One schema per key of RunConfig; the compiler refuses a key too many, a key too few and a type that differs. */
+/** Names of the optimizers, and what each means. */
+export const OPTIMIZER_NAMES = {
+  adamw: 'adamw', adamw_torch: 'adamw', adamw_torch_fused: 'adamw', adamw_8bit: 'adamw_8bit', adamw_bnb_8bit: 'adamw_8bit',
+  adafactor: 'adafactor', lion: 'lion', lion_32bit: 'lion', sgd: 'sgd',
+} as const satisfies Readonly<Record<string, OptimizerChoice['kind']>>;
+
 const shape = {
   model: text().describe('Folder in Hugging Face format, or the id of a model in the local Hugging Face cache.'),
   dataset: text().describe('Training data: a .jsonl, .json or .txt file.'),
@@ -49,8 +56,10 @@ const shape = {
   chunked_loss: flag().describe('Output projection and loss in slices of tokens: the logits never exist whole. Same bits. Default: chosen.').exactOptional(),
 
   freeze: z.array(text()).readonly().describe('Names of parameters that are not trained; * matches anything. May be given several times.').exactOptional(),
-  optim: (z.enum(['adamw', 'adamw_torch', 'adamw_torch_fused', 'sgd']) as z.ZodType<string>)
-    .describe('Optimizer. adamw_torch and adamw_torch_fused are other names for adamw.').exactOptional(),
+  optim: (z.enum(Object.keys(OPTIMIZER_NAMES) as [string, ...string[]]) as z.ZodType<string>)
+    .describe('Optimizer: adamw, adamw_8bit, adafactor, lion or sgd; the others are names that transformers has for them. Default: adamw.').exactOptional(),
+  adafactor_beta1: z.number().min(0).lt(1).describe('Decay of a first moment of adafactor; 0: there is none.').exactOptional(),
+  optim_8bit_embeddings: flag().describe('Eight-bit moments for embeddings too, with adamw_8bit.').exactOptional(),
   adam_beta1: z.number().min(0).lt(1).describe('Decay of the first moment of adamw.').exactOptional(),
   adam_beta2: z.number().min(0).lt(1).describe('Decay of the second moment of adamw.').exactOptional(),
   adam_epsilon: z.number().gt(0).max(1).describe('Added to the root of the second moment of adamw.').exactOptional(),
@@ -167,7 +176,7 @@ const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
   half_precision_backend: '',
   use_cpu: 'Use device.', no_cuda: 'Use device.', attn_implementation: '', trust_remote_code: '', use_liger_kernel: '', use_peft: '', lora_r: '', lora_alpha: '',
   load_in_4bit: '', load_in_8bit: '', neftune_noise_alpha: '', label_smoothing_factor: '', group_by_length: '', length_column_name: '',
-  dataloader_num_workers: '', dataloader_drop_last: '', remove_unused_columns: '', lr_scheduler_kwargs: '', optim_args: '', adafactor: '', data_seed: 'Use seed.',
+  dataloader_num_workers: '', dataloader_drop_last: '', remove_unused_columns: '', lr_scheduler_kwargs: '', optim_args: '', data_seed: 'Use seed.',
   full_determinism: 'Runs are deterministic.', padding_free: '', eval_packing: '', dataset_text_field: '', dataset_num_proc: '', packing_strategy: '',
   save_safetensors: 'Weights are always safetensors.', save_only_model: '', save_on_each_node: '', disable_tqdm: '', log_level: '',
 }));

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FulltuneError } from '../base/errors.ts';
+import { ALLOWABLE } from './run-config.ts';
 import { resolveSettings, SETTINGS_DEFAULTS } from './resolve-settings.ts';
 import type { RunConfig } from './run-config.ts';
 
@@ -20,8 +21,24 @@ describe('resolveSettings', () => {
 
   it('folds the names of the optimizer', () => {
     for (const optim of ['adamw', 'adamw_torch', 'adamw_torch_fused']) expect(resolve({ optim }).optim).toBe('adamw');
-    expect(resolve({ optim: 'sgd' }).optim).toBe('sgd');
-    expect(() => resolve({ optim: 'lion' })).toThrow("optim is 'lion'");
+    for (const optim of ['adamw_8bit', 'adamw_bnb_8bit']) expect(resolve({ optim }).optim).toBe('adamw_8bit');
+    expect([resolve({ optim: 'sgd' }).optim, resolve({ optim: 'lion_32bit' }).optim, resolve({}).optim]).toEqual(['sgd', 'lion', undefined]);
+    expect(() => resolve({ optim: 'adam' })).toThrow("optim is 'adam'");
+  });
+
+  it('refuses keys of another optimizer, unless that one is allowed', () => {
+    expect(() => resolve({ adafactor_beta1: 0.9 })).toThrow('adafactor_beta1 is 0.9, but the optimizer is adamw');
+    expect(() => resolve({ optim: 'adafactor', adam_beta1: 0.8 })).toThrow('adam_beta1 is 0.8');
+    expect(resolve({ optim: 'adafactor', adafactor_beta1: 0.9 }).adafactor_beta1).toBe(0.9);
+    expect(resolve({ allow: ['adamw_8bit'], optim_8bit_embeddings: true }).allow).toEqual(['adamw_8bit']);
+  });
+
+  it('reads allow as names, none or all', () => {
+    expect(resolve({ allow: ['bf16,adamw_8bit'] }).allow).toEqual(['adamw_8bit', 'bf16']);
+    expect(resolve({ allow: ['none'] }).allow).toEqual([]);
+    expect(resolve({ allow: ['all'] }).allow).toEqual([...ALLOWABLE]);
+    expect(() => resolve({ allow: ['fp8'] })).toThrow("allow names 'fp8'");
+    expect(() => resolve({ allow: ['none', 'bf16'] })).toThrow('allow says none and bf16');
   });
 
   it.each([

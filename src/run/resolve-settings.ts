@@ -2,7 +2,8 @@
 
 import { parseBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
-import type { ConfigKey } from './config-schema.ts';
+import { OPTIMIZER_NAMES, type ConfigKey } from './config-schema.ts';
+import type { OptimizerChoice } from './training-plan.ts';
 import { ALLOWABLE, type Allowable, type RunConfig, type Settings } from './run-config.ts';
 
 type Defaults = Pick<Settings, { [K in keyof Settings]-?: undefined extends Settings[K] ? never : K }[Exclude<keyof Settings, 'model' | 'dataset'>]>;
@@ -16,10 +17,11 @@ export const SETTINGS_DEFAULTS: Defaults = {
   train_on_inputs: false,
   allow: [],
   freeze: [],
-  optim: 'adamw',
   adam_beta1: 0.9,
   adam_beta2: 0.999,
   adam_epsilon: 1e-8,
+  adafactor_beta1: 0,
+  optim_8bit_embeddings: false,
   sgd_momentum: 0.9,
   weight_decay: 0,
   learning_rate: 2e-5,
@@ -38,19 +40,18 @@ export const SETTINGS_DEFAULTS: Defaults = {
 export const DEFAULT_ROWS_PER_UPDATE = 8;
 
 /** `optim` under its one name. */
-function optimizerName(optim: string | undefined): 'adamw' | 'sgd' {
-  switch (optim) {
-    case undefined:
-    case 'adamw':
-    case 'adamw_torch':
-    case 'adamw_torch_fused':
-      return 'adamw';
-    case 'sgd':
-      return 'sgd';
-    default:
-      throw new FulltuneError('E_CONFIG', `optim is '${optim}'; it must be one of adamw, adamw_torch, adamw_torch_fused, sgd`, { where: 'optim' });
-  }
+function optimizerName(optim: string): OptimizerChoice['kind'] {
+  const names: Readonly<Record<string, OptimizerChoice['kind']>> = OPTIMIZER_NAMES;
+  const name = Object.hasOwn(names, optim) ? names[optim] : undefined;
+  if (name === undefined) throw new FulltuneError('E_CONFIG', `optim is '${optim}'; it must be one of ${Object.keys(names).join(', ')}`, { where: 'optim' });
+  return name;
 }
+
+/** The keys that belong to some optimizers only. */
+const OPTIMIZER_KEYS = {
+  adam_beta1: ['adamw', 'adamw_8bit', 'lion'], adam_beta2: ['adamw', 'adamw_8bit', 'lion'], adam_epsilon: ['adamw', 'adamw_8bit'],
+  adafactor_beta1: ['adafactor'], optim_8bit_embeddings: ['adamw_8bit'], sgd_momentum: ['sgd'],
+} as const satisfies Partial<Record<ConfigKey, readonly OptimizerChoice['kind'][]>>;
 
 /** `none`, `all`, or names, with commas between or as a list. */
 function allowed(names: readonly string[] = []): readonly Allowable[] {
@@ -107,7 +108,7 @@ function cutsInto(rows: number, steps: number): boolean {
   return Math.ceil(rows / Math.ceil(rows / steps)) === steps;
 }
 
-function refuseContradictions(config: RunConfig, optim: 'adamw' | 'sgd'): void {
+function refuseContradictions(config: RunConfig, optim: OptimizerChoice['kind'], allow: readonly Allowable[]): void {
   const { warmup_steps: steps, warmup_ratio: ratio, eval_dataset: evalData, eval_fraction: fraction = 0, lr_scheduler_type: schedule } = config;
   if (steps !== undefined && ratio !== undefined) {
     throw contradiction(`warmup_steps ${steps} and warmup_ratio ${ratio} both set the warm-up`, ['warmup_steps', 'warmup_ratio'], 'Keep one of them.');
@@ -134,21 +135,24 @@ function refuseContradictions(config: RunConfig, optim: 'adamw' | 'sgd'): void {
       throw contradiction(`${key} is ${config[key]}, but there is nothing to evaluate on`, [key], 'Set eval_dataset or eval_fraction.');
     }
   }
-  const foreign = optim === 'sgd' ? (['adam_beta1', 'adam_beta2', 'adam_epsilon'] as const) : (['sgd_momentum'] as const);
-  for (const key of foreign) {
+  for (const [key, kinds] of Object.entries(OPTIMIZER_KEYS) as [keyof typeof OPTIMIZER_KEYS, readonly OptimizerChoice['kind'][]][]) {
     const value = config[key];
-    if (value !== undefined && value !== SETTINGS_DEFAULTS[key]) {
-      throw contradiction(`${key} is ${value}, but the optimizer is ${optim}`, [key, 'optim'], `Leave ${key} out, or use optim ${optim === 'sgd' ? 'adamw' : 'sgd'}.`);
+    // An optimizer that is only allowed may use its keys, too.
+    const mayUse = kinds.includes(optim) || (config.optim === undefined && kinds.some((kind) => (allow as readonly string[]).includes(kind)));
+    if (value !== undefined && value !== SETTINGS_DEFAULTS[key] && !mayUse) {
+      throw contradiction(`${key} is ${value}, but the optimizer is ${optim}`, [key, 'optim'], `Leave ${key} out, or use optim ${kinds.join(' or ')}.`);
     }
   }
 }
 
 /** Fills in what depends on nothing but the config. Throws E_CONFIG for settings that contradict each other. */
 export function resolveSettings(config: RunConfig): Settings {
-  const optim = optimizerName(config.optim);
-  refuseContradictions(config, optim);
+  const { optim: named, ...others } = config;
+  const optim = named === undefined ? undefined : optimizerName(named);
+  const allow = allowed(config.allow);
+  refuseContradictions(config, optim ?? 'adamw', allow);
   const rows = rowsPerUpdate(config);
   const overlong = config.dataset.toLowerCase().endsWith('.txt') ? 'split' : SETTINGS_DEFAULTS.overlong;
   if (config.memory !== undefined) parseBytes(config.memory, 'memory');
-  return { ...SETTINGS_DEFAULTS, overlong, ...config, optim, allow: allowed(config.allow), ...(rows === undefined ? {} : { train_batch_size: rows }) };
+  return { ...SETTINGS_DEFAULTS, overlong, ...others, ...(optim === undefined ? {} : { optim }), allow, ...(rows === undefined ? {} : { train_batch_size: rows }) };
 }

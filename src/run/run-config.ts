@@ -3,6 +3,8 @@
  * Keys are those that users know from transformers and TRL, plus a few that only fulltune has. The schema is in `config-schema.ts`.
  */
 
+import type { OptimizerChoice } from './training-plan.ts';
+
 export type LearningRateSchedule = 'linear' | 'cosine' | 'constant' | 'constant_with_warmup';
 export type Overlong = 'truncate' | 'split' | 'error';
 export type SaveDType = 'source' | 'float32' | 'bfloat16' | 'float16';
@@ -65,11 +67,15 @@ export interface RunConfig {
 
   /** Name patterns (`*` matches anything) of parameters that are not trained. */
   readonly freeze?: readonly string[];
-  /** `adamw` (also `adamw_torch`, `adamw_torch_fused`) or `sgd`. Default adamw. */
+  /** `adamw`, `adamw_8bit`, `adafactor`, `lion` or `sgd`, also under transformers' other names. Default adamw. */
   readonly optim?: string;
   readonly adam_beta1?: number;
   readonly adam_beta2?: number;
   readonly adam_epsilon?: number;
+  /** Decay of a first moment of `adafactor`; 0: none. Default 0. */
+  readonly adafactor_beta1?: number;
+  /** `adamw_8bit` for embeddings too, which else keep f32 moments. Default false. */
+  readonly optim_8bit_embeddings?: boolean;
   /** Momentum of `sgd`. Default 0.9. */
   readonly sgd_momentum?: number;
   /** Decoupled for AdamW; on tensors of two or more axes only. Default 0. */
@@ -125,7 +131,10 @@ export interface Settings extends RunConfig {
   readonly train_on_inputs: boolean;
   readonly allow: readonly Allowable[];
   readonly freeze: readonly string[];
-  readonly optim: 'adamw' | 'sgd';
+  /** Under its one name; left out: adamw, or what `allow` permits in its place. */
+  readonly optim?: OptimizerChoice['kind'];
+  readonly adafactor_beta1: number;
+  readonly optim_8bit_embeddings: boolean;
   readonly adam_beta1: number;
   readonly adam_beta2: number;
   readonly adam_epsilon: number;

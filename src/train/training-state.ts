@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { MIB } from '../base/bytes.ts';
 import type { Arena, Device, LoadedProgram } from '../devices/device.ts';
 import type { Operand, Program } from '../devices/program.ts';
-import { decodeElements, dtypeBytes, encodeElements, type DType } from '../graph/dtype.ts';
+import { decodeElements, dtypeBytes, encodeElements, isFloat, type DType } from '../graph/dtype.ts';
 import { byteCount, elementCount } from '../graph/shape.ts';
 import { checkDiskSpace } from '../files/disk.ts';
 import type { FileBlock } from '../memory/file-layout.ts';
@@ -109,6 +109,7 @@ export class TrainingState {
       return (bytes, byteOffset) => this.arena.writeFile(at + (byteOffset / dtypeBytes(from)) * dtypeBytes(value.dtype), converted(bytes, from, value.dtype));
     }
     const { value, offset } = this.block(name);
+    if (from === value.dtype) return (bytes, byteOffset) => this.arena.write(offset + byteOffset, bytes);
     return (bytes, byteOffset) => this.arena.writeConverted(offset + (byteOffset / dtypeBytes(from)) * dtypeBytes(value.dtype), value.dtype, bytes, from);
   }
 
@@ -124,7 +125,8 @@ export class TrainingState {
     try {
       for (let first = 0; first < count; first += perPiece) {
         const some = Math.min(perPiece, count - first);
-        if (filed === undefined) yield this.arena.readConverted(this.block(name).offset + first * size, value.dtype, some, to, staging);
+        if (filed === undefined && !isFloat(value.dtype)) yield this.arena.read(this.block(name).offset + first * size, some * size);
+        else if (filed === undefined) yield this.arena.readConverted(this.block(name).offset + first * size, value.dtype, some, to, staging);
         else yield converted(this.arena.readFile(filed.at + first * size, some * size), value.dtype, to);
       }
     } finally {

@@ -5,11 +5,13 @@ import type { SafetensorsDType } from '../files/safetensors.ts';
 import { WeightFiles } from '../files/weight-files.ts';
 import { writeSafetensors, writeSharded, type FileWritten } from '../files/write-safetensors.ts';
 import type { DType } from '../graph/dtype.ts';
-import { sameShape } from '../graph/shape.ts';
+import { formatType, sameShape } from '../graph/shape.ts';
 import type { FileParameter } from './model-directory.ts';
 import type { TrainingState } from './training-state.ts';
 
-const FROM_FILE: Readonly<Partial<Record<SafetensorsDType, DType>>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' };
+const FROM_FILE: Readonly<Partial<Record<SafetensorsDType, DType>>> = { F32: 'f32', BF16: 'bf16', F16: 'f16', U8: 'u8' };
+/** Optimizer state goes to its file in the type that it has in memory. */
+const STATE_TO_FILE = { f32: 'F32', bf16: 'BF16', f16: 'F16', u8: 'U8', i32: 'I32' } as const satisfies Readonly<Record<DType, SafetensorsDType>>;
 const TO_FILE = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const satisfies Readonly<Partial<Record<DType, SafetensorsDType>>>;
 
 export type FloatDType = keyof typeof TO_FILE;
@@ -45,12 +47,12 @@ export async function readOptimizerState(state: TrainingState, path: string): Pr
     const blocks = state.blocks('optimizer-state');
     for (const { value } of blocks) {
       const stored = files.tensors.get(value.name);
-      if (stored === undefined || !sameShape(stored.shape, value.shape)) {
-        throw new FulltuneError('E_CHECKPOINT', `optimizer state '${value.name}' [${value.shape.join(', ')}] is ${stored === undefined ? 'missing' : `[${stored.shape.join(', ')}]`} in the checkpoint`, {
+      if (stored === undefined || !sameShape(stored.shape, value.shape) || FROM_FILE[stored.dtype] !== value.dtype) {
+        throw new FulltuneError('E_CHECKPOINT', `optimizer state '${value.name}' ${formatType(value)} is ${stored === undefined ? 'missing' : `${stored.dtype} [${stored.shape.join(', ')}]`} in the checkpoint`, {
           where: path, remedy: 'Resume with the optimizer and frozen parameters that the run was started with.',
         });
       }
-      await files.readTensor(value.name, state.writer(value.name, floatDType(stored.dtype)));
+      await files.readTensor(value.name, state.writer(value.name, value.dtype));
     }
     if (files.tensors.size !== blocks.length) {
       throw new FulltuneError('E_CHECKPOINT', `the checkpoint holds ${files.tensors.size} tensors of optimizer state, this run has ${blocks.length}`, {
@@ -77,16 +79,17 @@ export function writeWeights(state: TrainingState, folder: string, parameters: r
 }
 
 export function writeOptimizerState(state: TrainingState, path: string): Promise<FileWritten> {
+  const dtypes = new Map(state.blocks('optimizer-state').map(({ value }) => [value.name, value.dtype]));
   return writeSafetensors({
     path,
-    tensors: state.blocks('optimizer-state').map(({ value }) => ({ name: value.name, dtype: 'F32', shape: value.shape })),
+    tensors: state.blocks('optimizer-state').map(({ value }) => ({ name: value.name, dtype: STATE_TO_FILE[value.dtype], shape: value.shape })),
     metadata: { format: 'pt' },
-    fill: (name, write) => writePieces(state, name, 'f32', write),
+    fill: (name, write) => writePieces(state, name, dtypes.get(name)!, write),
   });
 }
 
 /** Leaves the event loop a turn between pieces, so that nothing else stands still while a large tensor is written. */
-async function writePieces(state: TrainingState, name: string, dtype: FloatDType, write: (bytes: Uint8Array) => void): Promise<void> {
+async function writePieces(state: TrainingState, name: string, dtype: DType, write: (bytes: Uint8Array) => void): Promise<void> {
   for (const piece of state.pieces(name, dtype)) {
     write(piece);
     await new Promise((resolve) => setImmediate(resolve));

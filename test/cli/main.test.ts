@@ -152,7 +152,7 @@ describe('flags', () => {
     ['train --threads many', "E_CONFIG: --threads is 'many'; it must be a whole number from 1 to 1024 (flags)"],
     ['train --threads 0', 'E_CONFIG: --threads is 0; it must be a whole number from 1 to 1024'],
     ['train --eval-split 60%', '--eval-fraction is 0.6; it must be a number from 0 to 0.5'],
-    ['train --optim lion', "--optim is 'lion'; it must be one of adamw"],
+    ['train --optim adam', "--optim is 'adam'; it must be one of adamw"],
     ['train --model m', 'E_CONFIG: dataset is missing (flags)'],
     ['train nowhere.yaml', "E_FILE: the config file 'nowhere.yaml' does not exist"],
     ['train model-folder', "E_FILE: 'model-folder' is not a config file"],

@@ -103,7 +103,7 @@ async function train(plan: TrainingPlan): Promise<Trained> {
     const losses: number[] = [];
     const rate = plan.optimizer.kind === 'sgd' ? 1e-2 : plan.optimizer.kind === 'lion' ? 1e-4 : 1e-3;
     for (let step = 1; step <= STEPS; step++) {
-      const result = await runUpdate(state, run, update(plan.batch.microBatchSize), { learningRate: rate, step }, new AbortController().signal);
+      const result = await runUpdate(state, run, update(plan.batch.microBatchSize), { learningRate: rate, step, lossScale: 1024 }, new AbortController().signal);
       if (result.kind !== 'done') throw new Error(`step ${step}: ${result.kind}`);
       losses.push(result.loss);
     }

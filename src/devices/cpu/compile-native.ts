@@ -49,7 +49,7 @@ const KERNELS = [
 const RUNTIME = ['binding', 'binding_arena', 'binding_device', 'binding_objects', 'binding_program', 'convert', 'io', 'job', 'memory', 'pool', 'program', 'signatures', 'target'];
 
 const FLAGS = [
-  '-O3', '-std=gnu11', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math', '-fPIC', '-pthread', '-fvisibility=hidden',
+  '-O3', '-std=gnu11', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math', '-Werror=implicit-function-declaration', '-fPIC', '-pthread', '-fvisibility=hidden',
   '-Wall', '-Wextra', '-Wno-psabi',
 ];
 const SANITIZE_FLAGS = ['-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer'];
