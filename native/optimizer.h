@@ -13,6 +13,9 @@
 
 #define FT_INLINE static inline __attribute__((always_inline, unused))
 
+/* Not inlined: gcc would unroll it for every caller. */
+#define FT_OWN static __attribute__((noinline, unused))
+
 /* The finaliser of splitmix64. */
 FT_INLINE uint64_t ft_mix(uint64_t z) {
   z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -34,7 +37,7 @@ FT_INLINE uint64_t ft_rounding_key(const ft_rounding *rounding, int64_t index) {
 }
 
 /* Adds random bits below the last bit of bf16 and cuts them off. NaN stays NaN; infinities and what bf16 holds exactly stay as they are. */
-FT_INLINE void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t key, int64_t index) {
+FT_OWN void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t key, int64_t index) {
   const uint32_t first = (uint32_t)index + (uint32_t)key, second = (uint32_t)(key >> 32);
   FT_ELEMENTWISE
   for (int64_t i = 0; i < n; i++) {
@@ -48,7 +51,7 @@ FT_INLINE void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_
   }
 }
 
-FT_INLINE void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
+FT_OWN void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
   FT_ELEMENTWISE
   for (int64_t i = 0; i < n; i++) {
     const uint32_t bits = (uint32_t)from[i] << 16;

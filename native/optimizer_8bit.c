@@ -1,25 +1,64 @@
 /*
  * adamw_8bit: AdamW whose moments are eight-bit codes in blocks of 256, each with the greatest magnitude as its scale (Dettmers et al. 2022).
- * A block is expanded on the stack, updated in f32 and encoded again. The tables of the codes are made anew in each call's workspace.
+ * A block is expanded on the stack, updated in f32 and encoded again. src/ops/dynamic-code.ts says what the codes mean.
  */
 #include "optimizer.h"
 
 #define DECADES 7
-/* A cell of the search holds all floats with one exponent and one value of the upper 7 bits of the mantissa: at most one midpoint lies in it. */
-#define CELL_SHIFT 16
-#define FIRST_CELL ((127 - 23) << 7) /* 2^-23, below every midpoint */
-#define CELLS ((127 << 7) - FIRST_CELL + 1)
+/* The code of 0 in the signed table; that of q magnitudes up is 127 + q, down 127 - q. There is no -1. */
+#define SIGNED_ZERO 127
 
-/* Magnitudes in ascending order: 0, the middles, 1. */
+/* The value of each code; made anew in each call's workspace. */
 typedef struct {
-  float value[256];
-  /* The midpoint to the next magnitude: from there on, that one is nearer. Infinite for the greatest. */
-  float midpoint[256];
-  /* How many midpoints lie below a cell's floats. */
-  uint8_t start[CELLS];
-} code_table;
+  float signed_code[256];
+  float unsigned_code[256];
+} code_tables;
 
-#define TABLE_BYTES ((int64_t)(sizeof(code_table) + 63) / 64 * 64)
+#define TABLE_BYTES ((int64_t)sizeof(code_tables))
+
+#define DECADE(i) ((i) == 0 ? 1e-6 : (i) == 1 ? 1e-5 : (i) == 2 ? 1e-4 : (i) == 3 ? 1e-3 : (i) == 4 ? 1e-2 : (i) == 5 ? 1e-1 : 1.0)
+
+/* 0, the middles of the pieces of all decades, 1: the i-th decade, [0.1, 1] · 10^(i - 6), is cut into `pieces` · 2^i. */
+static void make_magnitudes(float *to, int pieces) {
+  *to++ = 0;
+  for (int i = 0; i < DECADES; i++, pieces *= 2) {
+    for (int j = 0; j < pieces; j++) *to++ = (float)(DECADE(i) * (0.1 + 0.9 * (j + 0.5) / pieces));
+  }
+  *to = 1;
+}
+
+static void make_tables(code_tables *tables) {
+  make_magnitudes(tables->signed_code + SIGNED_ZERO, 1);
+  for (int q = 1; q <= SIGNED_ZERO; q++) tables->signed_code[SIGNED_ZERO - q] = -tables->signed_code[SIGNED_ZERO + q];
+  make_magnitudes(tables->unsigned_code, 2);
+}
+
+/*
+ * How many magnitudes above 0 the one is that is nearest to `a` in [0, 1], plus `pieces` - 1 unless that is 0. In the i-th decade, r =
+ * a / (0.9 · 10^(i - 6)) + 8/9 runs from 1 to 2, and a piece is 1 / n wide, n = `pieces` · 2^i: the answer is the whole part of n · r. A value
+ * between the last piece of a decade and the first of the next belongs to the nearer one, as EDGE says. Exact but for rounding: within
+ * 1.5e-5 of a piece from the midpoint of two values either is taken. `pieces` is a constant where it is inlined.
+ */
+#define EDGE(i) ((float)(DECADE(i) * (1 + 0.9 / (pieces * (1 << (i))))))
+#define RATE(i) ((float)(1 / (0.9 * DECADE(i))))
+#define ENTER(i)                               \
+  do {                                         \
+    const bool inside = a > EDGE(i - 1);       \
+    rate = inside ? RATE(i) : rate;            \
+    n = inside ? (float)(pieces * (1 << i)) : n; \
+  } while (0)
+FT_INLINE int32_t nearest(float a, int pieces) {
+  const float least = (float)(1e-6 * (0.1 + 0.45 / pieces) / 2), most = (float)(1 - 0.225 / (64 * pieces));
+  float rate = RATE(0), n = a > least ? (float)pieces : 0.0f;
+  ENTER(1);
+  ENTER(2);
+  ENTER(3);
+  ENTER(4);
+  ENTER(5);
+  ENTER(6);
+  const float r = a * rate + (float)(8.0 / 9), below2 = r < 0x1.fffffep0f ? r : 0x1.fffffep0f;
+  return (int32_t)(n * below2) + (a > most ? 1 : 0);
+}
 
 static float as_float(uint32_t bits) {
   float x;
@@ -27,48 +66,10 @@ static float as_float(uint32_t bits) {
   return x;
 }
 
-/* The i-th of 7 decades, up to 1e-6 … 1, is cut into `pieces` · 2^i equal ones. src/ops/dynamic-code.ts is the same in TypeScript. */
-static void make_table(code_table *table, int pieces) {
-  static const double scales[DECADES] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1};
-  int count = 1;
-  table->value[0] = 0;
-  for (int i = 0; i < DECADES; i++, pieces *= 2) {
-    for (int j = 0; j < pieces; j++) table->value[count++] = (float)(scales[i] * (0.1 + 0.9 * (j + 0.5) / pieces));
-  }
-  table->value[count++] = 1;
-  for (int i = 0; i + 1 < count; i++) table->midpoint[i] = (float)(((double)table->value[i] + (double)table->value[i + 1]) / 2);
-  for (int i = count - 1; i < 256; i++) table->midpoint[i] = INFINITY;
-  int below = 0;
-  for (int cell = 0; cell < CELLS; cell++) {
-    const float least = as_float((uint32_t)(FIRST_CELL + cell) << CELL_SHIFT);
-    while (table->midpoint[below] < least) below++;
-    table->start[cell] = (uint8_t)below;
-  }
-}
-
-/* nearest[i] = the index of the magnitude that is nearest to |x[i]| / scale, at a tie the lesser one; all x are finite. */
-FT_INLINE void find_nearest(const code_table *table, const float *x, int64_t n, float scale, uint8_t *nearest) {
-  float magnitude[PART];
-  int32_t cell[PART];
-  const float divisor = scale > 0 ? scale : 1.0f;
-  for (int64_t i = 0; i < n; i++) {
-    const float a = fabsf(x[i]) / divisor;
-    uint32_t bits;
-    memcpy(&bits, &a, sizeof bits);
-    const int32_t index = (int32_t)(bits >> CELL_SHIFT) - FIRST_CELL;
-    magnitude[i] = a;
-    cell[i] = index < 0 ? 0 : index;
-  }
-  for (int64_t i = 0; i < n; i++) {
-    const uint8_t start = table->start[cell[i]];
-    nearest[i] = (uint8_t)(start + (table->midpoint[start] < magnitude[i]));
-  }
-}
-
-/* The greatest |x|, or the NaN or infinity that is in x: as integers, magnitudes of floats are in order and NaN comes last. */
-FT_INLINE float greatest(const float *x, int64_t n) {
+/* The greatest |x| of a block, or the NaN or infinity in it: as integers, magnitudes of floats are in order and NaN comes last. */
+FT_INLINE float greatest(const float *x) {
   int32_t most = 0;
-  for (int64_t i = 0; i < n; i++) {
+  for (int i = 0; i < PART; i++) {
     int32_t bits;
     memcpy(&bits, &x[i], sizeof bits);
     bits &= 0x7fffffff;
@@ -81,7 +82,7 @@ FT_INLINE bool is_finite(float x) { return x - x == 0; }
 
 /* What is the same for all blocks. */
 typedef struct {
-  const code_table *signed_code, *unsigned_code;
+  const code_tables *tables;
   const float *gradient;
   const uint8_t *m_codes, *v_codes;
   const float *m_scales, *v_scales;
@@ -91,71 +92,105 @@ typedef struct {
   float gradient_scale, beta1, beta2, rest1, rest2, decay, step_size, root_scale, epsilon;
 } block_rule;
 
-/* The code of 0 is 127; that of q magnitudes up 127 + q, down 127 - q. There is no -1. */
-#define SIGNED_ZERO 127
-
 /* Codes and scale of the first moment, and what the codes lose. */
-FT_INLINE void encode_first(const block_rule *rule, const float *m, int64_t at, int64_t n) {
-  const float scale = greatest(m, n);
-  uint8_t *codes = rule->m_codes_out + at, nearest[PART];
-  float error[PART];
-  rule->m_scales_out[at / PART] = scale;
+FT_INLINE void encode_first(const block_rule *rule, const float *m, uint8_t *codes, float *scale_out) {
+  const float scale = greatest(m), inverse = scale > 0 ? 1 / scale : 0;
+  const float *values = rule->tables->signed_code;
+  *scale_out = scale;
   if (!is_finite(scale)) {
-    memset(codes, 255, (size_t)n);
+    memset(codes, 255, PART);
     rule->sums[0] = rule->sums[1] = (double)(scale - scale);
     return;
   }
-  find_nearest(rule->signed_code, m, n, scale, nearest);
-  for (int64_t i = 0; i < n; i++) {
-    const uint8_t steps = m[i] < 0 && nearest[i] > SIGNED_ZERO ? SIGNED_ZERO : nearest[i];
-    codes[i] = (uint8_t)(m[i] < 0 ? SIGNED_ZERO - steps : SIGNED_ZERO + steps);
-    error[i] = fabsf(m[i]) - rule->signed_code->value[steps] * scale;
+  int32_t steps[PART];
+  float error[PART];
+  for (int i = 0; i < PART; i++) steps[i] = nearest(fabsf(m[i] * inverse), 1);
+  for (int i = 0; i < PART; i++) {
+    const int32_t down = steps[i] > SIGNED_ZERO ? SIGNED_ZERO : steps[i];
+    steps[i] = m[i] < 0 ? SIGNED_ZERO - down : SIGNED_ZERO + steps[i];
   }
-  rule->sums[0] += (double)ft_sum_of_squares(error, n);
-  rule->sums[1] += (double)ft_sum_of_squares(m, n);
+  for (int i = 0; i < PART; i++) codes[i] = (uint8_t)steps[i];
+  for (int i = 0; i < PART; i++) error[i] = m[i] - values[steps[i]] * scale;
+  rule->sums[0] += (double)ft_sum_of_squares(error, PART);
+  rule->sums[1] += (double)ft_sum_of_squares(m, PART);
 }
 
-FT_INLINE void encode_second(const block_rule *rule, const float *v, int64_t at, int64_t n) {
-  const float scale = greatest(v, n);
-  rule->v_scales_out[at / PART] = scale;
-  if (is_finite(scale)) {
-    find_nearest(rule->unsigned_code, v, n, scale, rule->v_codes_out + at);
-  } else {
-    memset(rule->v_codes_out + at, 255, (size_t)n);
+FT_INLINE void encode_second(const float *v, uint8_t *codes, float *scale_out) {
+  const float scale = greatest(v), inverse = scale > 0 ? 1 / scale : 0;
+  *scale_out = scale;
+  if (!is_finite(scale)) {
+    memset(codes, 255, PART);
+    return;
   }
+  int32_t steps[PART];
+  for (int i = 0; i < PART; i++) steps[i] = nearest(v[i] * inverse, 2) - 1;
+  for (int i = 0; i < PART; i++) codes[i] = (uint8_t)(steps[i] < 0 ? 0 : steps[i]);
 }
 
-/* One block: `at` is a multiple of 256. */
-FT_INLINE void update_block(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
-  const block_rule rule = *(const block_rule *)context;
-  const float *gradient = rule.gradient + at, m_scale = rule.m_scales[at / PART], v_scale = rule.v_scales[at / PART];
-  const uint8_t *m_codes = rule.m_codes + at, *v_codes = rule.v_codes + at;
+/* The operands of one block of 256 elements. */
+typedef struct {
+  const float *p_in, *gradient;
+  const uint8_t *m_codes, *v_codes;
+  float *p_out;
+  uint8_t *m_codes_out, *v_codes_out;
+} block;
+
+static __attribute__((noinline)) void update_block(const block_rule *rules, const block *operands, int64_t index) {
+  const block_rule rule = *rules;
+  const block b = *operands;
+  const float m_scale = rule.m_scales[index], v_scale = rule.v_scales[index];
   float m[PART], v[PART];
-  for (int64_t i = 0; i < n; i++) {
-    const int steps = m_codes[i] - SIGNED_ZERO;
-    const float magnitude = rule.signed_code->value[steps < 0 ? -steps : steps];
-    m[i] = (steps < 0 ? -magnitude : magnitude) * m_scale;
-    v[i] = rule.unsigned_code->value[v_codes[i]] * v_scale;
-  }
+  for (int i = 0; i < PART; i++) m[i] = rule.tables->signed_code[b.m_codes[i]];
+  for (int i = 0; i < PART; i++) v[i] = rule.tables->unsigned_code[b.v_codes[i]];
   FT_ELEMENTWISE
-  for (int64_t i = 0; i < n; i++) {
-    const float g = gradient[i] * rule.gradient_scale;
-    m[i] = rule.beta1 * m[i] + rule.rest1 * g;
-    v[i] = rule.beta2 * v[i] + rule.rest2 * g * g;
-    p_out[i] = p_in[i] * rule.decay - rule.step_size * m[i] / (sqrtf(v[i]) * rule.root_scale + rule.epsilon);
+  for (int i = 0; i < PART; i++) {
+    const float g = b.gradient[i] * rule.gradient_scale;
+    m[i] = rule.beta1 * (m[i] * m_scale) + rule.rest1 * g;
+    v[i] = rule.beta2 * (v[i] * v_scale) + rule.rest2 * g * g;
+    b.p_out[i] = b.p_in[i] * rule.decay - rule.step_size * m[i] / (sqrtf(v[i]) * rule.root_scale + rule.epsilon);
   }
-  encode_first(&rule, m, at, n);
-  encode_second(&rule, v, at, n);
+  encode_first(&rule, m, b.m_codes_out, &rule.m_scales_out[index]);
+  encode_second(v, b.v_codes_out, &rule.v_scales_out[index]);
+}
+
+/* The last block of a tensor, filled up with zeros. */
+static void update_rest(const block_rule *rule, const block *rest, int64_t index, int64_t n) {
+  float p[PART] = {0}, gradient[PART] = {0};
+  uint8_t m_codes[PART], v_codes[PART] = {0};
+  memset(m_codes, SIGNED_ZERO, PART);
+  memcpy(p, rest->p_in, (size_t)n * sizeof *p);
+  memcpy(gradient, rest->gradient, (size_t)n * sizeof *gradient);
+  memcpy(m_codes, rest->m_codes, (size_t)n);
+  memcpy(v_codes, rest->v_codes, (size_t)n);
+  const block whole = {.p_in = p, .p_out = p, .gradient = gradient, .m_codes = m_codes, .v_codes = v_codes, .m_codes_out = m_codes, .v_codes_out = v_codes};
+  update_block(rule, &whole, index);
+  memcpy(rest->p_out, p, (size_t)n * sizeof *p);
+  memcpy(rest->m_codes_out, m_codes, (size_t)n);
+  memcpy(rest->v_codes_out, v_codes, (size_t)n);
+}
+
+/* `at` is a multiple of 256. */
+static void update_part(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+  const block_rule *rule = context;
+  const block operands = {
+      .p_in = p_in,
+      .p_out = p_out,
+      .gradient = rule->gradient + at,
+      .m_codes = rule->m_codes + at,
+      .v_codes = rule->v_codes + at,
+      .m_codes_out = rule->m_codes_out + at,
+      .v_codes_out = rule->v_codes_out + at,
+  };
+  if (n == PART) update_block(rule, &operands, at / PART);
+  else update_rest(rule, &operands, at / PART, n);
 }
 
 /* Elements of a task, and of a partial sum. */
 #define GROUP (16 * PART)
 
-static const code_table *table_of(const ft_call *call, int index) {
-  return (const code_table *)(const void *)(call->workspace + index * TABLE_BYTES);
-}
+static code_tables *tables_of(const ft_call *call) { return (code_tables *)(void *)call->workspace; }
 
-static double *group_sums(const ft_call *call) { return (double *)(void *)(call->workspace + 2 * TABLE_BYTES); }
+static double *group_sums(const ft_call *call) { return (double *)(void *)(call->workspace + TABLE_BYTES); }
 
 static void update_group(void *context, int64_t group, int thread) {
   (void)thread;
@@ -165,8 +200,7 @@ static void update_group(void *context, int64_t group, int thread) {
   const double b1 = call->attrs[0], b2 = call->attrs[1];
   const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], step}};
   const block_rule rule = {
-      .signed_code = table_of(call, 0),
-      .unsigned_code = table_of(call, 1),
+      .tables = tables_of(call),
       .gradient = ft_floats(&call->in[1]) + range.first,
       .m_codes = (const uint8_t *)call->in[2].data,
       .m_scales = ft_floats(&call->in[3]),
@@ -189,15 +223,14 @@ static void update_group(void *context, int64_t group, int thread) {
   };
   rule.sums[0] = rule.sums[1] = 0;
   const int64_t to = ft_min(call->in[2].count, (group + 1) * GROUP);
-  for (int64_t from = group * GROUP; from < to; from += PART) ft_update_range(call, &range, from, ft_min(to, from + PART), update_block, &rule);
+  for (int64_t from = group * GROUP; from < to; from += PART) ft_update_range(call, &range, from, ft_min(to, from + PART), update_part, &rule);
 }
 
 /* parameter f32 or bf16 [P], gradient f32 [P], m codes u8 [count], m scales f32 [blocks], v codes u8, v scales f32, learningRate f32 [1],
    step i32 [1], gradientScale f32 [1] → parameter', m codes', m scales', v codes', v scales', over 0, 2, 3, 4, 5; Σ error², Σ m'² f32 [2].
    attrs: beta1, beta2, epsilon, weightDecay, first (a multiple of 256), seed */
 static void adamw_8bit(const ft_call *call) {
-  make_table((code_table *)(void *)call->workspace, 1);
-  make_table((code_table *)(void *)(call->workspace + TABLE_BYTES), 2);
+  make_tables(tables_of(call));
   const int64_t groups = ft_ceil_div(call->in[2].count, GROUP);
   ft_parallel(call->pool, groups, update_group, (void *)(uintptr_t)call);
   double error = 0, whole = 0;
@@ -209,10 +242,10 @@ static void adamw_8bit(const ft_call *call) {
   ft_floats(&call->out[5])[1] = (float)whole;
 }
 
-/* two tables of 5,056 bytes, and two f64 per 4096 elements */
+/* two tables of 256 f32, and two f64 per 4096 elements */
 static int64_t adamw_8bit_workspace(const ft_call *call, int threads) {
   (void)threads;
-  return 2 * TABLE_BYTES + 16 * ft_ceil_div(call->in[2].count, GROUP);
+  return TABLE_BYTES + 16 * ft_ceil_div(call->in[2].count, GROUP);
 }
 
 extern const ft_entry FT_NAME(optimizer_8bit_entries)[];

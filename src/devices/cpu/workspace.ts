@@ -30,7 +30,7 @@ function exactBytes(op: string, inputs: readonly TensorType[], outputs: readonly
     case 'attention_backward': return FLOAT_BYTES * attentionBackwardFloats(typeAt(inputs, 0), attrs, threads);
     case 'embedding_backward': return attr(attrs, 'mode') === 2 ? 16 * elementCount(typeAt(inputs, 0).shape) : 0; // two lists of i64
     case 'sum_squares': return 8 * Math.ceil(elementCount(typeAt(inputs, 0).shape) / 4096); // an f64 per block
-    case 'adamw_8bit': return 2 * CODE_TABLE_BYTES + 16 * Math.ceil(elementCount(typeAt(inputs, 2).shape) / 4096);
+    case 'adamw_8bit': return CODE_TABLE_BYTES + 16 * Math.ceil(elementCount(typeAt(inputs, 2).shape) / 4096);
     case 'adafactor': return adafactorBytes(typeAt(inputs, 0).shape);
     default: return 0;
   }
@@ -139,7 +139,7 @@ function attentionBackwardFloats(q: TensorType, attrs: Attrs, threads: number): 
 
 // --- native/optimizer_8bit.c, native/optimizer_adafactor.c ---
 
-const CODE_TABLE_BYTES = 5056;
+const CODE_TABLE_BYTES = 2 * 256 * FLOAT_BYTES;
 const LEAST_ROWS = 64;
 const MOST_BLOCKS = 256;
 
