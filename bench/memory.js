@@ -25,6 +25,8 @@ const results = new URL('results/', import.meta.url);
 mkdirSync(results, { recursive: true });
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
 const [mode = 'ladder', only] = process.argv.slice(2);
+/** Of each run of ladder and sweep. The first is left out of the timing. */
+const UPDATES = Number(process.env['BENCH_UPDATES'] ?? 3);
 
 function run(label, config, options = {}) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [child], {
@@ -51,8 +53,8 @@ const base = async (name, { rows, length, updates, dtype = 'float32', repeat }) 
 });
 
 if (mode === 'ladder') {
-  const config = await base('smollm2-135m', { rows: 8, length: 512, updates: 3 });
-  const { plan } = await planFor({ ...config, memory: '100GiB' });
+  const config = await base('smollm2-135m', { rows: 8, length: 512, updates: UPDATES });
+  const { plan } = await planFor({ ...config, per_device_train_batch_size: 8, memory: '100GiB' });
   const lines = [];
   for (const [label, change] of LADDER(plan)) {
     if (only !== undefined && !label.includes(only)) continue;
@@ -63,7 +65,7 @@ if (mode === 'ladder') {
     if (line !== undefined) console.log(`${line.label.padEnd(44)} ${(line.peakBytes / first.peakBytes).toFixed(2)} of the memory, ${(line.medianStepMs / first.medianStepMs).toFixed(3)} of the time`);
   }
 } else if (mode === 'sweep') {
-  const config = await base('smollm2-135m', { rows: 8, length: 512, updates: 3 });
+  const config = await base('smollm2-135m', { rows: 8, length: 512, updates: UPDATES });
   const least = (await planFor({ ...config, memory: '1MiB' })).memory.forecastBytes;
   const most = (await planFor({ ...config, memory: '100GiB' })).memory.forecastBytes;
   const lines = [];

@@ -1,6 +1,6 @@
 /**
  * Compares with PyTorch and transformers, live:
- *   1. the stored goldens are what the pinned script writes today;
+ *   1. the stored goldens, of models and of optimizers, are what the pinned scripts write today;
  *   2. chat templates render and tokenise as transformers does, assistant masks included;
  *   3. models that this engine trained and saved load in transformers and give the same logits there (within 1e-4).
  *
@@ -30,7 +30,8 @@ let comparisons = 0;
 try {
   checkStoredGoldens();
   runPython(['--check'], 'chat_template_goldens.py');
-  comparisons++;
+  runPython(['--check'], 'optimizers_goldens.py');
+  comparisons += 2;
   for (const name of names) {
     const { ids } = JSON.parse(readFileSync(join(goldens, name, 'golden.json'), 'utf8'));
     await checkSavedModel(name, join(goldens, name), ids);

@@ -8,8 +8,11 @@ import { ALLOWABLE, type Settings } from '../run/run-config.ts';
 import { Evaluator, type Candidate } from './evaluate.ts';
 import { reasonsFor } from './explain.ts';
 import { frontierOf } from './frontier.ts';
-import { search } from './search.ts';
+import { search, smallestOf } from './search.ts';
 import { combinations, type Combination } from './space.ts';
+
+/** What `smallestOf` finds may be larger than the smallest by no more than this, as far as anybody has seen. */
+const HOPELESS = 1.15;
 
 /** The fastest plan of at most `memoryBytes`; the smallest one there is, marked as not fitting, when there is none. */
 export function planRun(request: PlanRequest): PlannedRun {
@@ -30,7 +33,8 @@ function remediesFor(request: PlanRequest): readonly Remedy[] {
   const { settings, maxLength } = request;
   const least = (changes: Partial<PlanRequest>): number => {
     const changed = { ...request, ...changes };
-    return search(combinations(changed), new Evaluator(changed), 0).smallest.bytes;
+    const evaluator = new Evaluator(changed);
+    return byChanges(combinations(changed)).reduce((bytes, group) => Math.min(bytes, smallestOf(group, evaluator).bytes), Infinity);
   };
   const shorter = Math.max(64, Math.floor(maxLength / 128) * 64);
   const allowed: Settings = { ...settings, allow: [...ALLOWABLE] };
@@ -56,6 +60,10 @@ function byChanges(list: readonly Combination[]): readonly (readonly Combination
 function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readonly (readonly Combination[])[]): PlannedRun {
   let smallest: Candidate | undefined;
   for (const group of groups) {
+    const least = smallestOf(group, evaluator);
+    if (smallest === undefined || least.bytes < smallest.bytes) smallest = least;
+    // Not worth a search where even the smallest is far too large.
+    if (least.bytes > request.memoryBytes * HOPELESS) continue;
     for (;;) {
       const found = search(group, evaluator, request.memoryBytes);
       if (smallest === undefined || found.smallest.bytes < smallest.bytes) smallest = found.smallest;

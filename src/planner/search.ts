@@ -4,6 +4,8 @@
  * hope is slower than what is found already is left alone. The candidates do not depend on the budget: more memory is never predicted slower.
  */
 
+import type { TrainingPlan } from '../run/training-plan.ts';
+import { TECHNIQUES } from '../techniques/index.ts';
 import type { Candidate, Evaluator } from './evaluate.ts';
 import type { Combination } from './space.ts';
 
@@ -59,6 +61,37 @@ export function search(list: readonly Combination[], evaluator: Evaluator, budge
     }
   }
   return { best, smallest: smallest! };
+}
+
+/**
+ * The smallest candidate of a list, found by changing one technique at a time: a small part of the list is compiled. What it finds is a plan that
+ * exists; a smaller one could be missed where two techniques save only together.
+ */
+export function smallestOf(list: readonly Combination[], evaluator: Evaluator): Candidate {
+  const end = ({ plan }: Combination): Candidate => evaluator.evaluate(evaluator.path(plan).at(-1)!);
+  let current = list[0]!;
+  let best = end(current);
+  for (let round = 0; round < 2; round++) {
+    for (const technique of TECHNIQUES) {
+      const others = list.filter(({ plan }) => TECHNIQUES.every((other) => (other === technique) !== other.same(plan, current.plan)));
+      for (const other of others) {
+        const candidate = end(other);
+        if (candidate.bytes < best.bytes) [current, best] = [other, candidate];
+      }
+    }
+  }
+  // Two that exclude each other are changed together: the largest micro-batch goes with an optimizer in backward.
+  for (const other of list.filter(({ plan }) => plan.update === 'in-backward' && agrees(plan, current.plan, ['batch', 'update']))) {
+    const candidate = end(other);
+    if (candidate.bytes < best.bytes) [current, best] = [other, candidate];
+  }
+  return best;
+}
+
+/** Whether two plans are the same but for these parts and what is proposed. */
+function agrees(a: TrainingPlan, b: TrainingPlan, parts: readonly (keyof TrainingPlan)[]): boolean {
+  const rest = (plan: TrainingPlan): string => JSON.stringify({ ...plan, recompute: undefined, ...Object.fromEntries(parts.map((part) => [part, undefined])) });
+  return rest(a) === rest(b);
 }
 
 function isHopeless({ leastMs }: Branch, best: Candidate | undefined): boolean {

@@ -10,7 +10,7 @@ import type { LossChoice } from '../run/training-plan.ts';
 import type { Technique } from './technique.ts';
 
 /** Token blocks per slice worth trying, the least first: it saves the most and costs hardly any time. */
-const SLICES = [1, 2, 4];
+const SLICES = [1, 4];
 
 const WHOLE: LossChoice = { kind: 'whole' };
 
