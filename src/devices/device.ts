@@ -61,7 +61,7 @@ export interface Arena {
   /** Makes the file, once, before programs that use it are loaded. It holds zeros, has no name, and goes with the arena. Throws E_FILE. */
   attachFile(file: FileRequest): void;
   /** Copies out `length` bytes of the file from byte `at`. Throws E_FILE. */
-  readFile(at: number, length: number): Uint8Array;
+  readFile(at: number, length: number, into?: Uint8Array): Uint8Array;
   writeFile(at: number, bytes: Uint8Array): void;
   load(program: Program): LoadedProgram;
   /** Gives memory and file back. Nothing of this arena may be used afterwards. */

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { MIB } from '../base/bytes.ts';
 import type { Arena, Device, LoadedProgram } from '../devices/device.ts';
 import type { Operand, Program } from '../devices/program.ts';
-import { decodeElements, dtypeBytes, encodeElements, isFloat, type DType } from '../graph/dtype.ts';
+import { decodeElements, dtypeBytes, encodeElements, type DType } from '../graph/dtype.ts';
 import { byteCount, elementCount } from '../graph/shape.ts';
 import { checkDiskSpace } from '../files/disk.ts';
 import type { FileBlock } from '../memory/file-layout.ts';
@@ -125,9 +125,8 @@ export class TrainingState {
     try {
       for (let first = 0; first < count; first += perPiece) {
         const some = Math.min(perPiece, count - first);
-        if (filed === undefined && !isFloat(value.dtype)) yield this.arena.read(this.block(name).offset + first * size, some * size);
-        else if (filed === undefined) yield this.arena.readConverted(this.block(name).offset + first * size, value.dtype, some, to, staging);
-        else yield converted(this.arena.readFile(filed.at + first * size, some * size), value.dtype, to);
+        if (filed === undefined) yield this.arena.readConverted(this.block(name).offset + first * size, value.dtype, some, to, staging);
+        else yield converted(this.arena.readFile(filed.at + first * size, some * size, staging), value.dtype, to);
       }
     } finally {
       this.staging = staging;

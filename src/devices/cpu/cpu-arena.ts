@@ -35,9 +35,12 @@ export function createCpuArena(native: NativeModule, handle: ArenaHandle, contex
       native.writeConverted(handle, offset, DTYPE_NUMBERS[to], bytes, DTYPE_NUMBERS[from]);
     },
     readConverted(offset, from, count, to, into) {
+      const bytes = roomFor(count * dtypeBytes(to), into);
+      if (from === to) {
+        native.read(handle, offset, bytes);
+        return bytes;
+      }
       expectFloats(to, from);
-      const length = count * dtypeBytes(to);
-      const bytes = into !== undefined && into.byteLength >= length ? into.subarray(0, length) : new Uint8Array(length);
       native.readConverted(handle, offset, DTYPE_NUMBERS[from], bytes, DTYPE_NUMBERS[to]);
       return bytes;
     },
@@ -51,8 +54,8 @@ export function createCpuArena(native: NativeModule, handle: ArenaHandle, contex
       onFile(directory, () => native.attachFile(handle, path, bytes));
       file = request;
     },
-    readFile(at, length) {
-      const to = new Uint8Array(length);
+    readFile(at, length, into) {
+      const to = roomFor(length, into);
       onFile(file?.directory, () => native.readFile(handle, at, to));
       return to;
     },
@@ -84,6 +87,10 @@ function onFile(directory: string | undefined, body: () => void): void {
   } catch (error) {
     throw fileError(error, directory);
   }
+}
+
+function roomFor(length: number, into: Uint8Array | undefined): Uint8Array {
+  return into !== undefined && into.byteLength >= length ? into.subarray(0, length) : new Uint8Array(length);
 }
 
 function expectFloats(to: DType, from: DType): void {
