@@ -132,7 +132,7 @@ async function lookAtFrontier({ memory }) {
   await tab.close();
 }
 
-async function lookAt({ memory, model }, { colorScheme, viewport }) {
+async function lookAt({ memory, model, budgetBytes }, { colorScheme, viewport }) {
   const context = await browser.newContext({ viewport, colorScheme, hasTouch: viewport.width < 500 });
   const tab = await context.newPage();
   const troubles = [];
@@ -148,7 +148,7 @@ async function lookAt({ memory, model }, { colorScheme, viewport }) {
   const picture = JSON.parse(await tab.$eval('#data', (element) => element.textContent)).picture;
 
   await check(`${where}: numbers are those of --json`, async () => {
-    assert.deepEqual(await values('.tiles'), [memory.forecastBytes, memory.arenaBytes, picture.persistentBytes, memory.processBytes]);
+    assert.deepEqual(await values('.tiles'), [memory.forecastBytes, memory.arenaBytes, picture.persistentBytes, memory.processBytes, budgetBytes]);
     assert.deepEqual(await values('#classes'), [...memory.classes.map(({ bytes }) => bytes), memory.peakLiveBytes]);
     assert.deepEqual(await values('#groups'), memory.groups.flatMap(({ bytes, byClass }) => [bytes, ...memory.classes.map(({ storage }) => byClass[storage]).filter((held) => held > 0)]));
     assert.deepEqual(await values('#programs'), memory.programs.flatMap(({ transientBytes, peakLiveBytes }) => [transientBytes, peakLiveBytes]));
@@ -177,7 +177,7 @@ async function lookAt({ memory, model }, { colorScheme, viewport }) {
     const colourOf = ({ storage }) => colours[storage ?? picture.storageClasses.length];
     const right = places.filter((place, i) => isMixOf(drawn[i], colourOf(place), colours.at(-1)));
     // Names, seams, grid and the line of the peak are drawn over the rest.
-    assert.ok(right.length > places.length * 0.94, `${right.length} of ${places.length} places have their colour`);
+    assert.ok(right.length > places.length * 0.9, `${right.length} of ${places.length} places have their colour`);
     for (const name of ['parameter', 'gradient', 'optimizer-state', 'activation', 'workspace']) {
       const storage = picture.storageClasses.indexOf(name);
       assert.ok(right.some((place) => place.storage === storage), `no place has the colour of ${name}`);
