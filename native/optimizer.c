@@ -57,7 +57,7 @@ static void global_norm(const ft_call *call) {
 typedef struct {
   const float *gradient, *m_in, *v_in;
   float *m_out, *v_out;
-  float gradient_scale, beta1, beta2, rest1, rest2, decay, step_size, root_scale, epsilon;
+  ft_adam adam;
 } adamw_rule;
 
 FT_INLINE void adamw_update(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
@@ -66,37 +66,26 @@ FT_INLINE void adamw_update(const void *context, const float *p_in, float *p_out
   float *m_out = rule.m_out + at, *v_out = rule.v_out + at;
   FT_ELEMENTWISE
   for (int64_t i = 0; i < n; i++) {
-    const float g = gradient[i] * rule.gradient_scale;
-    const float m = rule.beta1 * m_in[i] + rule.rest1 * g;
-    const float v = rule.beta2 * v_in[i] + rule.rest2 * g * g;
+    const float g = gradient[i] * rule.adam.gradient_scale;
+    const float m = rule.adam.beta1 * m_in[i] + rule.adam.rest1 * g;
+    const float v = rule.adam.beta2 * v_in[i] + rule.adam.rest2 * g * g;
     m_out[i] = m;
     v_out[i] = v;
-    p_out[i] = p_in[i] * rule.decay - rule.step_size * m / (sqrtf(v) * rule.root_scale + rule.epsilon);
+    p_out[i] = p_in[i] * rule.adam.decay - rule.adam.step_size * m / (sqrtf(v) * rule.adam.root_scale + rule.adam.epsilon);
   }
 }
 
 /* parameter f32 or bf16 [P], gradient f32 [P], m, v f32 [count], learningRate f32 [1], step i32 [1], gradientScale f32 [1] → parameter', m',
    v', over 0, 2, 3. attrs: beta1, beta2, epsilon, weightDecay, first, seed */
 static void adamw_elements(const ft_call *call, int64_t from, int64_t to) {
-  const double rate = (double)ft_floats(&call->in[4])[0];
-  const int32_t step = ft_ints(&call->in[5])[0];
-  const double b1 = call->attrs[0], b2 = call->attrs[1];
-  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], step}};
+  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], ft_ints(&call->in[5])[0]}};
   const adamw_rule rule = {
       .gradient = ft_floats(&call->in[1]) + range.first,
       .m_in = ft_floats(&call->in[2]),
       .v_in = ft_floats(&call->in[3]),
       .m_out = ft_floats(&call->out[1]),
       .v_out = ft_floats(&call->out[2]),
-      .gradient_scale = ft_floats(&call->in[6])[0],
-      .beta1 = (float)b1,
-      .beta2 = (float)b2,
-      .rest1 = (float)(1 - b1),
-      .rest2 = (float)(1 - b2),
-      .decay = (float)(1 - rate * call->attrs[3]),
-      .step_size = (float)(rate / (1 - pow(b1, (double)step))),
-      .root_scale = (float)(1 / sqrt(1 - pow(b2, (double)step))),
-      .epsilon = (float)call->attrs[2],
+      .adam = ft_adam_of(call, 4),
   };
   ft_update_range(call, &range, from, to, adamw_update, &rule);
 }

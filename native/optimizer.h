@@ -59,6 +59,28 @@ FT_OWN void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
   }
 }
 
+/* What AdamW needs of a step, the same for all elements: in f64 until the last moment, as torch.optim.AdamW computes it. */
+typedef struct {
+  float gradient_scale, beta1, beta2, rest1, rest2, decay, step_size, root_scale, epsilon;
+} ft_adam;
+
+/* Attributes 0 to 3 are beta1, beta2, epsilon, weightDecay; inputs `scalars` … are learningRate f32 [1], step i32 [1], gradientScale f32 [1]. */
+FT_INLINE ft_adam ft_adam_of(const ft_call *call, int scalars) {
+  const double b1 = call->attrs[0], b2 = call->attrs[1];
+  const double rate = (double)ft_floats(&call->in[scalars])[0], step = (double)ft_ints(&call->in[scalars + 1])[0];
+  return (ft_adam){
+      .gradient_scale = ft_floats(&call->in[scalars + 2])[0],
+      .beta1 = (float)b1,
+      .beta2 = (float)b2,
+      .rest1 = (float)(1 - b1),
+      .rest2 = (float)(1 - b2),
+      .decay = (float)(1 - rate * call->attrs[3]),
+      .step_size = (float)(rate / (1 - pow(b1, step))),
+      .root_scale = (float)(1 / sqrt(1 - pow(b2, step))),
+      .epsilon = (float)call->attrs[2],
+  };
+}
+
 /*
  * Computes new values of `n` elements of the parameter: `old` and `new` (perhaps the same) begin at element `at` of the range, gradient and
  * state are the rule's own business.

@@ -89,7 +89,7 @@ typedef struct {
   uint8_t *m_codes_out, *v_codes_out;
   float *m_scales_out, *v_scales_out;
   double *sums; /* of the group at hand: Σ error², Σ m² */
-  float gradient_scale, beta1, beta2, rest1, rest2, decay, step_size, root_scale, epsilon;
+  ft_adam adam;
 } block_rule;
 
 /* Codes and scale of the first moment, and what the codes lose. */
@@ -144,10 +144,10 @@ static __attribute__((noinline)) void update_block(const block_rule *rules, cons
   for (int i = 0; i < PART; i++) v[i] = rule.tables->unsigned_code[b.v_codes[i]];
   FT_ELEMENTWISE
   for (int i = 0; i < PART; i++) {
-    const float g = b.gradient[i] * rule.gradient_scale;
-    m[i] = rule.beta1 * (m[i] * m_scale) + rule.rest1 * g;
-    v[i] = rule.beta2 * (v[i] * v_scale) + rule.rest2 * g * g;
-    b.p_out[i] = b.p_in[i] * rule.decay - rule.step_size * m[i] / (sqrtf(v[i]) * rule.root_scale + rule.epsilon);
+    const float g = b.gradient[i] * rule.adam.gradient_scale;
+    m[i] = rule.adam.beta1 * (m[i] * m_scale) + rule.adam.rest1 * g;
+    v[i] = rule.adam.beta2 * (v[i] * v_scale) + rule.adam.rest2 * g * g;
+    b.p_out[i] = b.p_in[i] * rule.adam.decay - rule.adam.step_size * m[i] / (sqrtf(v[i]) * rule.adam.root_scale + rule.adam.epsilon);
   }
   encode_first(&rule, m, b.m_codes_out, &rule.m_scales_out[index]);
   encode_second(v, b.v_codes_out, &rule.v_scales_out[index]);
@@ -195,10 +195,7 @@ static double *group_sums(const ft_call *call) { return (double *)(void *)(call-
 static void update_group(void *context, int64_t group, int thread) {
   (void)thread;
   const ft_call *call = context;
-  const double rate = (double)ft_floats(&call->in[6])[0];
-  const int32_t step = ft_ints(&call->in[7])[0];
-  const double b1 = call->attrs[0], b2 = call->attrs[1];
-  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], step}};
+  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], ft_ints(&call->in[7])[0]}};
   const block_rule rule = {
       .tables = tables_of(call),
       .gradient = ft_floats(&call->in[1]) + range.first,
@@ -211,15 +208,7 @@ static void update_group(void *context, int64_t group, int thread) {
       .v_codes_out = (uint8_t *)call->out[3].data,
       .v_scales_out = ft_floats(&call->out[4]),
       .sums = group_sums(call) + 2 * group,
-      .gradient_scale = ft_floats(&call->in[8])[0],
-      .beta1 = (float)b1,
-      .beta2 = (float)b2,
-      .rest1 = (float)(1 - b1),
-      .rest2 = (float)(1 - b2),
-      .decay = (float)(1 - rate * call->attrs[3]),
-      .step_size = (float)(rate / (1 - pow(b1, (double)step))),
-      .root_scale = (float)(1 / sqrt(1 - pow(b2, (double)step))),
-      .epsilon = (float)call->attrs[2],
+      .adam = ft_adam_of(call, 6),
   };
   rule.sums[0] = rule.sums[1] = 0;
   const int64_t to = ft_min(call->in[2].count, (group + 1) * GROUP);

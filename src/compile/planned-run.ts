@@ -9,6 +9,7 @@ import type { Choice } from '../run/events.ts';
 import type { FrontierPoint } from '../run/frontier.ts';
 import type { Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
+import type { StepContext } from '../techniques/technique.ts';
 import { compile, type CompiledRun } from './compile.ts';
 
 /** Predicted milliseconds on the machine that will run the plan. */
@@ -74,6 +75,14 @@ export function compilePlan({ model, device, memoryBytes, time }: Pick<PlanReque
   const graphs = Object.fromEntries(compiled.memory.programs.map(({ name, graph }) => [name, graph]));
   return {
     plan, compiled, report, fits: report.forecastBytes <= memoryBytes, predictedStepMs: updateMs(plan, graphs, time), reasons: [], remedies: () => [], frontier: () => [],
+  };
+}
+
+/** What techniques that propose by search go by: the graph of a whole step, or of a micro-step that goes on. */
+export function stepContext({ packing }: TrainingPlan, graphs: Readonly<Record<string, Graph>>, time: TimeModel): StepContext {
+  return {
+    graph: graphs['step'] ?? graphs[`micro-step ${packing.rowLengths.at(-1)!} next`]!,
+    nodeMs: ({ values }, { op, inputs, outputs, attrs }) => time.nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs),
   };
 }
 

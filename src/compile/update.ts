@@ -3,7 +3,7 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { globalNorm, sumSquares } from '../ops/global-norm.ts';
-import { ones } from '../ops/pointwise.ts';
+import { add, ones } from '../ops/pointwise.ts';
 import { stateName, type UpdateRule } from '../optimizers/update-rule.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 
@@ -24,7 +24,10 @@ export function scalesLoss({ precision }: Pick<TrainingPlan, 'precision'>): bool
   return precision.activations === 'f16';
 }
 
-/** Names the output `gradientNorm` f32 [1], the norm before clipping. */
+/**
+ * Names the output `gradientNorm` f32 [1], the norm before clipping; and, where state is quantised, `quantisation` f32 [2]: Σ error² and Σ value² over
+ * all parameters.
+ */
 export function appendUpdate(builder: GraphBuilder, trained: readonly TrainedParameter[], { rule, plan, isEmbedding }: UpdateOptions): void {
   const gradientScale = builder.within('gradient norm', 'update', () => {
     const lossScale = scalesLoss(plan) ? builder.input('lossScale', 'f32', 1) : undefined;
@@ -36,12 +39,15 @@ export function appendUpdate(builder: GraphBuilder, trained: readonly TrainedPar
   });
   const learningRate = builder.input('learningRate', 'f32', 1);
   const step = builder.input('step', 'i32', 1);
+  let lost: ValueId | undefined;
   trained.forEach(({ parameter, gradient }, index) => {
     const value = builder.type(parameter);
     const embedding = isEmbedding(value.name);
     builder.within(value.scope, 'update', () => {
       const state = rule.state({ ...value, isEmbedding: embedding }).map((s) => builder.persistent(stateName(value, s), 'optimizer-state', s));
-      rule.update({ builder, parameter, gradient, state, learningRate, step, gradientScale, isEmbedding: embedding, roundingSeed: plan.seed * 65536 + index });
+      const more = rule.update({ builder, parameter, gradient, state, learningRate, step, gradientScale, isEmbedding: embedding, roundingSeed: plan.seed * 65536 + index });
+      if (more !== undefined) lost = lost === undefined ? more : add(builder, lost, more);
     });
   });
+  if (lost !== undefined) builder.output('quantisation', lost);
 }

@@ -121,7 +121,7 @@ class Offer {
   documents = 0;
   /** How many of each length; those hidden by a search do not count. */
   private readonly counts: Int32Array;
-  /** A bit per length that has any. */
+  /** A bit per length of which there are documents. */
   private readonly bits: Uint32Array;
   /** Linked lists: position + 1, 0 at the end. */
   private readonly first: Uint32Array;

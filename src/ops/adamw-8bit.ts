@@ -5,9 +5,10 @@ import type { ValueId } from '../graph/graph.ts';
 import { elementCount, tensor, type TensorType } from '../graph/shape.ts';
 import { adamwElement } from './adamw.ts';
 import { CODE_BLOCK, SIGNED_CODE, UNSIGNED_CODE, decodeBlocks, encodeBlocks } from './dynamic-code.ts';
-import { attr, type Op, type Sample } from './op.ts';
+import { attr, type Op } from './op.ts';
 import { expectParameter, expectRange, expectScalars, expectState, rangeAttrs, replaceRange, updateBytes, type RangedUpdate } from './parameter-update.ts';
 import { at, expectCount, expectType } from './rules.ts';
+import { updateSamples } from './update-samples.ts';
 
 /** One moment: codes u8, of the parameter's shape or a range of it, and a scale f32 per block of 256. Zero bytes are a moment of 0. */
 export interface CodedMoment {
@@ -52,6 +53,12 @@ export function adamw8bitUpdate(b: GraphBuilder, u: Adamw8bitUpdate): Adamw8bitR
 export function absmaxType(count: number): TensorType {
   return tensor('f32', Math.ceil(count / CODE_BLOCK));
 }
+
+const sample = updateSamples({
+  state: (shape) => [tensor('u8', ...shape), absmaxType(elementCount(shape)), tensor('u8', ...shape), absmaxType(elementCount(shape))],
+  attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, seed: 77 },
+  element: (index, random) => (index % 2 === 0 ? Math.floor(256 * random()) : random()),
+});
 
 export const adamw8bitOp: Op = {
   name: 'adamw_8bit',
@@ -107,28 +114,3 @@ export const adamw8bitOp: Op = {
     sample('bf16, a range to the end', [41, 37], { step: 3, weightDecay: 0.1, dtype: 'bf16', first: 1024, state: [493] }),
   ],
 };
-
-interface SampleOptions {
-  readonly step: number;
-  readonly weightDecay: number;
-  readonly scale?: number;
-  readonly dtype?: 'f32' | 'bf16';
-  readonly first?: number;
-  readonly state?: readonly number[];
-}
-
-function sample(name: string, shape: readonly number[], { step, weightDecay, scale = 0.5, dtype = 'f32', first = 0, state = shape }: SampleOptions): Sample {
-  const one = tensor('f32', 1);
-  const count = elementCount(state);
-  const [codes, absmax] = [tensor('u8', ...state), absmaxType(count)];
-  return {
-    name,
-    inputs: [tensor(dtype, ...shape), tensor('f32', ...shape), codes, absmax, codes, absmax, one, tensor('i32', 1), one],
-    attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay, first, seed: 77 },
-    fill(index, random) {
-      if (index === 2 || index === 4) return Array.from({ length: count }, () => (step === 1 ? 0 : Math.floor(256 * random())));
-      if (index === 3 || index === 5) return Array.from({ length: elementCount(absmax.shape) }, () => (step === 1 ? 0 : random()));
-      return index === 6 ? [Math.fround(1e-2)] : index === 7 ? [step] : index === 8 ? [scale] : undefined;
-    },
-  };
-}

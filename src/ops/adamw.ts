@@ -2,10 +2,11 @@
 
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
-import { elementCount, tensor, type TensorType } from '../graph/shape.ts';
-import { attr, type Op, type Sample } from './op.ts';
+import { elementCount, tensor } from '../graph/shape.ts';
+import { attr, type Op } from './op.ts';
 import { expectParameter, expectRange, expectScalars, expectState, rangeAttrs, replaceRange, updateBytes, type RangedUpdate } from './parameter-update.ts';
 import { at, expectCount } from './rules.ts';
+import { updateSamples } from './update-samples.ts';
 
 export interface AdamwUpdate extends RangedUpdate {
   /** f32, of the parameter's shape or a range of it, overwritten; 0 before the first step. */
@@ -47,6 +48,12 @@ export function adamwElement(
   const change = ((c.rate / (1 - c.beta1 ** c.step)) * first) / (Math.sqrt(second) / Math.sqrt(1 - c.beta2 ** c.step) + c.epsilon);
   return { parameter: old.parameter * (1 - c.rate * c.weightDecay) - change, first, second };
 }
+
+const sample = updateSamples({
+  state: (shape) => [tensor('f32', ...shape), tensor('f32', ...shape)],
+  attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, seed: 3 * 65536 + 1 },
+  element: (index, random) => (index === 0 ? 2 * random() - 1 : random()),
+});
 
 export const adamwOp: Op = {
   name: 'adamw',
@@ -91,26 +98,3 @@ export const adamwOp: Op = {
     sample('bf16, a range', [41, 19], { step: 3, scale: 1, weightDecay: 0.1, dtype: 'bf16', first: 250, state: [300] }),
   ],
 };
-
-interface SampleOptions {
-  readonly step: number;
-  readonly scale: number;
-  readonly weightDecay: number;
-  readonly dtype?: 'f32' | 'bf16';
-  readonly first?: number;
-  readonly state?: readonly number[];
-}
-
-function sample(name: string, shape: readonly number[], { step, scale, weightDecay, dtype = 'f32', first = 0, state = shape }: SampleOptions): Sample {
-  const one = tensor('f32', 1);
-  const moment: TensorType = tensor('f32', ...state);
-  return {
-    name,
-    inputs: [tensor(dtype, ...shape), tensor('f32', ...shape), moment, moment, one, tensor('i32', 1), one],
-    attrs: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay, first, seed: 3 * 65536 + 1 },
-    fill(index, random) {
-      if (index === 3) return Array.from({ length: elementCount(state) }, () => (step === 1 ? 0 : random()));
-      return index === 4 ? [Math.fround(1e-2)] : index === 5 ? [step] : index === 6 ? [scale] : undefined;
-    },
-  };
-}

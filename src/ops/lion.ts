@@ -3,9 +3,10 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { ValueId } from '../graph/graph.ts';
 import { elementCount, tensor } from '../graph/shape.ts';
-import { attr, type Op, type Sample } from './op.ts';
+import { attr, type Op } from './op.ts';
 import { expectParameter, expectRange, expectScalars, expectState, rangeAttrs, replaceRange, updateBytes, type RangedUpdate } from './parameter-update.ts';
 import { at, expectCount } from './rules.ts';
+import { updateSamples } from './update-samples.ts';
 
 export interface LionUpdate extends RangedUpdate {
   /** f32, of the parameter's shape or a range of it, overwritten; 0 before the first step. */
@@ -27,6 +28,12 @@ export function lionUpdate(b: GraphBuilder, u: LionUpdate): LionResult {
   const outputs = b.node('lion', [u.parameter, u.gradient, u.momentum, u.learningRate, u.step, u.gradientScale], attrs, { overwrites: OVERWRITES });
   return { parameter: at(outputs, 0), momentum: at(outputs, 1) };
 }
+
+const sample = updateSamples({
+  state: (shape) => [tensor('f32', ...shape)],
+  attrs: { beta1: 0.9, beta2: 0.99, seed: 12345 },
+  element: (_index, random) => 2 * random() - 1,
+});
 
 export const lionOp: Op = {
   name: 'lion',
@@ -65,25 +72,3 @@ export const lionOp: Op = {
     sample('bf16, a range', [41, 19], { step: 3, weightDecay: 0.1, dtype: 'bf16', first: 250, state: [300] }),
   ],
 };
-
-interface SampleOptions {
-  readonly step: number;
-  readonly weightDecay: number;
-  readonly scale?: number;
-  readonly dtype?: 'f32' | 'bf16';
-  readonly first?: number;
-  readonly state?: readonly number[];
-}
-
-function sample(name: string, shape: readonly number[], { step, weightDecay, scale = 0.5, dtype = 'f32', first = 0, state = shape }: SampleOptions): Sample {
-  const one = tensor('f32', 1);
-  return {
-    name,
-    inputs: [tensor(dtype, ...shape), tensor('f32', ...shape), tensor('f32', ...state), one, tensor('i32', 1), one],
-    attrs: { beta1: 0.9, beta2: 0.99, weightDecay, first, seed: 12345 },
-    fill(index) {
-      if (index === 2) return step === 1 ? Array.from({ length: elementCount(state) }, () => 0) : undefined;
-      return index === 3 ? [Math.fround(1e-2)] : index === 4 ? [step] : index === 5 ? [scale] : undefined;
-    },
-  };
-}

@@ -22,6 +22,7 @@ export function adafactor({ beta1, weightDecay }: Adafactor): UpdateRule {
         parameter, gradient, learningRate, step, gradientScale, roundingSeed, beta1, weightDecay: decays(builder.type(parameter)) ? weightDecay : 0,
         secondMoments: moment === undefined ? state : state.slice(0, -1), ...(moment === undefined ? {} : { firstMoment: moment }),
       });
+      return undefined;
     },
   };
 }

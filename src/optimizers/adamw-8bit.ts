@@ -34,10 +34,11 @@ export function adamw8bit(choice: AdamW8bit): UpdateRule {
       const type = builder.type(parameter);
       if (!isCoded({ ...type, isEmbedding })) return plain.update(inputs);
       const [m, mAbsmax, v, vAbsmax] = state;
-      adamw8bitUpdate(builder, {
+      const { quantisation } = adamw8bitUpdate(builder, {
         parameter, gradient, learningRate, step, gradientScale, roundingSeed, beta1, beta2, epsilon, weightDecay: decays(type) ? weightDecay : 0,
         firstMoment: { codes: m!, absmax: mAbsmax! }, secondMoment: { codes: v!, absmax: vAbsmax! },
       });
+      return quantisation;
     },
   };
 }

@@ -18,6 +18,7 @@ export function adamw({ beta1, beta2, epsilon, weightDecay }: AdamW): UpdateRule
         parameter, gradient, firstMoment: m!, secondMoment: v!, learningRate, step, gradientScale, roundingSeed,
         beta1, beta2, epsilon, weightDecay: decays(builder.type(parameter)) ? weightDecay : 0,
       });
+      return undefined;
     },
   };
 }

@@ -13,6 +13,7 @@ export function lion({ beta1, beta2, weightDecay }: Lion): UpdateRule {
         parameter, gradient, momentum: state[0]!, learningRate, step, gradientScale, roundingSeed, beta1, beta2,
         weightDecay: decays(builder.type(parameter)) ? weightDecay : 0,
       });
+      return undefined;
     },
   };
 }

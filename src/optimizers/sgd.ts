@@ -16,6 +16,7 @@ export function sgd({ momentum, weightDecay }: Sgd): UpdateRule {
         ...(buffer === undefined ? {} : { momentumBuffer: buffer }),
         weightDecay: decays(builder.type(parameter)) ? weightDecay : 0,
       });
+      return undefined;
     },
   };
 }

@@ -37,8 +37,11 @@ export interface UpdateInputs {
 export interface UpdateRule {
   readonly name: string;
   state(parameter: OptimizedParameter): readonly StateTensor[];
-  /** Appends the nodes that overwrite parameter and state. */
-  update(inputs: UpdateInputs): void;
+  /**
+   * Appends the nodes that overwrite parameter and state. May return a value f32 [2]: Σ error² and Σ value² of what its state loses to
+   * quantisation.
+   */
+  update(inputs: UpdateInputs): ValueId | undefined;
 }
 
 /** Weight decay applies to matrices and embeddings, not to biases and norm weights (as transformers' Trainer does). */

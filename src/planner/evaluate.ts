@@ -1,12 +1,11 @@
 /** Memory and time of candidate plans, read off their compiled graphs. Graphs that candidates share are built once. */
 
 import { buildGraphs, finishGraphs } from '../compile/compile.ts';
-import type { PlanRequest, TimeModel } from '../compile/planned-run.ts';
-import type { Graph, Node } from '../graph/graph.ts';
+import { stepContext, type PlanRequest, type TimeModel } from '../compile/planned-run.ts';
+import type { Graph } from '../graph/graph.ts';
 import { persistentBytes, transientBytes } from '../memory/memory-plan.ts';
 import { processBytesFor } from '../memory/report.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
-import type { StepContext } from '../techniques/technique.ts';
 import { proposals } from './space.ts';
 
 export interface Candidate {
@@ -52,10 +51,7 @@ export class Evaluator {
     const key = pathKey(plan);
     let path = this.paths.get(key);
     if (path === undefined) {
-      const graphs = this.graphs(plan);
-      const graph = graphs['step'] ?? graphs[`micro-step ${plan.packing.rowLengths.at(-1)!} next`]!;
-      const step: StepContext = { graph, nodeMs: (of, node) => nodeMs(this.time, of, node) };
-      path = proposals(plan, this.request, step);
+      path = proposals(plan, this.request, stepContext(plan, this.graphs(plan), this.time));
       this.paths.set(key, path);
     }
     return path;
@@ -130,8 +126,4 @@ function isStep(name: string): boolean {
 
 function pick(graphs: Readonly<Record<string, Graph>>, isWanted: (name: string) => boolean): Readonly<Record<string, Graph>> {
   return Object.fromEntries(Object.entries(graphs).filter(([name]) => isWanted(name)));
-}
-
-function nodeMs(time: TimeModel, graph: Graph, node: Node): number {
-  return time.nodeMs(node.op, node.inputs.map((id) => graph.values[id]!), node.outputs.map((id) => graph.values[id]!), node.attrs);
 }

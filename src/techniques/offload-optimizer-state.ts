@@ -10,6 +10,7 @@ import { byteCount, elementCount } from '../graph/shape.ts';
 import { consumers } from '../graph/walk.ts';
 import { opOf, shapeRules } from '../ops/index.ts';
 import { offloadFlush, offloadRead, offloadWait, offloadWrite } from '../ops/offload.ts';
+import { add } from '../ops/pointwise.ts';
 import { at } from '../ops/rules.ts';
 import { nodesOf, OFFLOAD_LIMITS, type OffloadLimits } from './offload-schedule.ts';
 
@@ -126,6 +127,12 @@ function cut(builder: GraphBuilder, { node, parameter, states }: Update, { limit
       states.forEach(({ input }, index) => (inputs[input] = offloadWait(builder, at(buffers, index))));
       const outputs = builder.node(node.op, inputs, { ...node.attrs, first }, { overwrites: node.overwrites });
       newest = at(outputs, parameter.output);
+      // What is neither parameter nor state is a sum over elements.
+      for (const [index, old] of node.outputs.entries()) {
+        if (index === parameter.output || states.some(({ output }) => output === index)) continue;
+        const before = replaced.get(old);
+        replaced.set(old, before === undefined ? at(outputs, index) : add(builder, before, at(outputs, index)));
+      }
       buffers = states.map(({ output }) => at(outputs, output));
       tokens = buffers.map((buffer, index) => offloadWrite(builder, buffer, at(places, index)));
     });

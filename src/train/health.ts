@@ -20,6 +20,10 @@ const WARNING_SHARE = 0.5;
 /** Rates far below the peak (warm-up, the end of the decay) lose updates by design. */
 const NEAR_PEAK = 0.5;
 
+/** Eight bits usually lose 1-2 %; far more means that single elements dwarf their blocks. */
+const COARSE = 0.1;
+const STATE = '8-bit moments';
+
 export interface HealthOptions {
   readonly parameters: readonly Pick<Parameter, 'name' | 'kind'>[];
   readonly frozen: readonly string[];
@@ -108,8 +112,9 @@ export class HealthMeter {
       ...(quantisationError === undefined ? {} : { quantisationError }),
     };
     this.scaleChanges = [];
+    const coarse = quantisationError === undefined ? [] : this.warningOfState(quantisationError, step);
     const warnings = learningRate < NEAR_PEAK * this.options.peakLearningRate ? [] : [...groups].flatMap(([group, lost]) => this.warningOf(group, lost, { step, learningRate }));
-    return [event, ...warnings];
+    return [event, ...coarse, ...warnings];
   }
 
   private lostByGroup(): ReadonlyMap<string, Lost> {
@@ -128,6 +133,12 @@ export class HealthMeter {
     const remedy = dtype === 'f32' ? 'raise --learning-rate' : 'raise --learning-rate, or keep the weights in f32';
     const share = `${((100 * unchanged) / elements).toFixed(0)} %`;
     return [{ kind: 'warning', message: `${share} of the updates of ${group} are lost to rounding at step ${at.step} (learning rate ${at.learningRate}, ${dtype} weights): ${remedy}` }];
+  }
+
+  private warningOfState(error: number, step: number): readonly WarningEvent[] {
+    if (error <= COARSE || this.warned.has(STATE)) return [];
+    this.warned.add(STATE);
+    return [{ kind: 'warning', message: `8-bit moments are off by ${(100 * error).toFixed(0)} % of their size at step ${step}: use --optim adamw, or adafactor where that needs too much memory` }];
   }
 
   /** Reads the sample again and keeps it: how many elements have other bits than before. */

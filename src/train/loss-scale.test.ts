@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { INITIAL_LOSS_SCALE, lossScaling, nextLossScale, type LossScaleState } from './loss-scale.ts';
 import type { UpdateResult } from './run-update.ts';
 
-const done: UpdateResult = { kind: 'done', loss: 2, gradientNorm: 3 };
+const done: UpdateResult = { kind: 'done', loss: 2, gradientNorm: 3, health: {} };
 const overflow: UpdateResult = { kind: 'not-finite', loss: 2, gradientNorm: Infinity, applied: false, submissions: [] };
 const broken: UpdateResult = { kind: 'not-finite', loss: NaN, gradientNorm: NaN, applied: false, submissions: [] };
 

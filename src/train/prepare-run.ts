@@ -4,7 +4,6 @@
  */
 
 import { basename } from 'node:path';
-import { formatBytes, GIB, MIB, parseBytes } from '../base/bytes.ts';
 import { FulltuneError, nearest } from '../base/errors.ts';
 import { BatchSource } from '../data/batches.ts';
 import { prepareData, type PreparedData } from '../data/prepare.ts';
@@ -12,21 +11,19 @@ import { createDevice, freeMemoryBytes } from './devices.ts';
 import type { Device } from '../devices/device.ts';
 import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { checkLength, longestRow } from '../models/model-config.ts';
-import { compilePlan, type ChoosePlan, type PlannedRun, type PlanRequest } from '../compile/planned-run.ts';
+import type { ChoosePlan, PlannedRun, PlanRequest } from '../compile/planned-run.ts';
 import type { Choice, ProgressEvent } from '../run/events.ts';
 import { parseConfig } from '../run/config-schema.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import type { Workload } from '../cost/cost-model.ts';
-import { rowsPerUpdate } from '../techniques/accumulation.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
+import { budgetOf } from './budget.ts';
+import { followPlan } from './follow-plan.ts';
 import { describeModel, openModelDirectory, type ModelDirectory } from './model-directory.ts';
 import { timeModel } from './time-model.ts';
 import { tokenCache } from './token-cache.ts';
-
-/** Share of the free memory that a run may plan for: the rest is for what else the machine does. */
-const MEMORY_SHARE = 0.8;
 
 export interface PreparedRun {
   readonly settings: Settings;
@@ -71,20 +68,21 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
   });
   const remarks = checkLength(model.config, data.maxLength);
   const device = createDevice(settings);
+  const epochRows = rowsPerEpoch(settings, data);
   const freeBytes = freeMemoryBytes();
   const request: PlanRequest = {
     settings,
     model: model.config,
     maxLength: data.maxLength,
     bucketLengths: data.bucketLengths,
-    rowsPerEpoch: rowsPerEpoch(settings, data),
+    rowsPerEpoch: epochRows,
     frozen,
     device,
     memoryBytes: budgetOf(settings, freeBytes),
-    time: timeModel(device, workloadOf(settings, data)).model,
+    time: timeModel(device, workloadOf(settings, data, epochRows)).model,
     ...(options.keep === undefined ? {} : { keep: options.keep }),
   };
-  const planned = typeof options.plan === 'function' ? options.plan(request) : followPlan(request, options.plan);
+  const planned = typeof options.plan === 'function' ? options.plan(request) : followPlan(request, options.plan, config);
   return {
     settings, model, data, device, planned, freeBytes,
     choices: choicesOf(config, request, data, planned),
@@ -93,73 +91,21 @@ export async function prepareRun(config: RunConfig, options: PrepareOptions): Pr
 }
 
 /** How full the rows are of tokens with loss, and how long the documents are in them. */
-function workloadOf(settings: Settings, data: PreparedData): Workload {
-  const rows = rowsPerEpoch(settings, data);
-  const { lengths } = data.train;
-  let squares = 0;
-  for (const length of lengths) squares += Math.min(length, data.maxLength) ** 2;
-  const slots = settings.packing ? rows * data.maxLength : lengths.reduce((sum, length) => sum + (data.bucketLengths.find((bucket) => bucket >= length) ?? data.maxLength), 0);
-  const square = settings.packing ? rows * data.maxLength ** 2 : squares;
-  return { lossShare: Math.min(1, data.statistics.trainedTokens / Math.max(1, slots)), attentionShare: Math.min(1, squares / Math.max(1, square)) };
-}
-
-/** Compiles a plan that was given, if it is one for these settings. */
-function followPlan(request: PlanRequest, plan: TrainingPlan): PlannedRun {
-  const { settings, maxLength, bucketLengths, frozen } = request;
-  const rowLengths = settings.packing ? [maxLength] : bucketLengths;
-  const rows = rowsPerUpdate(settings, maxLength);
-  const differs = (what: string, has: string, wants: string): FulltuneError =>
-    new FulltuneError('E_CONFIG', `the plan is for ${what} ${has}, and the settings with these data make ${wants}`, { where: 'plan', remedy: 'Make a new plan, or use the settings that the plan was made with.' });
-  if (plan.packing.packed !== settings.packing || plan.packing.rowLengths.join() !== rowLengths.join()) throw differs('rows of', `${plan.packing.rowLengths.join(', ')} tokens`, rowLengths.join(', '));
-  if (plan.batch.rowsPerUpdate !== rows) throw differs('updates of', `${plan.batch.rowsPerUpdate} rows`, String(rows));
-  if (plan.maxGradNorm !== settings.max_grad_norm) throw differs('max_grad_norm', String(plan.maxGradNorm), String(settings.max_grad_norm));
-  if (plan.frozen.join() !== frozen.join()) throw differs('frozen parameters', plan.frozen.join(', ') || 'none', frozen.join(', ') || 'none');
-  return compilePlan(request, plan);
-}
-
-/** What the process may hold: as the settings say, else a share of what is free. */
-export function budgetOf({ memory }: Pick<Settings, 'memory'>, freeBytes: number): number {
-  return memory === undefined ? Math.floor(freeBytes * MEMORY_SHARE) : parseBytes(memory, 'memory');
+function workloadOf({ packing }: Settings, { train, statistics, maxLength, bucketLengths }: PreparedData, rows: number): Workload {
+  const rowOf = (length: number): number => bucketLengths.find((bucket) => bucket >= length) ?? maxLength;
+  let [squares, slots, rowSquares] = [0, packing ? rows * maxLength : 0, packing ? rows * maxLength ** 2 : 0];
+  for (const length of train.lengths) {
+    squares += Math.min(length, maxLength) ** 2;
+    if (packing) continue;
+    slots += rowOf(length);
+    rowSquares += rowOf(length) ** 2;
+  }
+  return { lossShare: Math.min(1, statistics.trainedTokens / Math.max(1, slots)), attentionShare: Math.min(1, squares / Math.max(1, rowSquares)) };
 }
 
 function rowsPerEpoch({ packing, seed, shuffle }: Settings, { train, maxLength }: PreparedData): number {
   if (!packing) return train.documents;
   return new BatchSource({ file: train, rowLengths: [maxLength], packed: true, rowsPerUpdate: 1, microBatchSize: 1, seed, shuffle }).rowsInEpoch(0);
-}
-
-/** Refuses a plan that does not fit, before anything is written. */
-export function requireFit(prepared: PreparedRun): PreparedRun {
-  const { planned, settings, freeBytes } = prepared;
-  if (planned.fits) return prepared;
-  const { report } = planned;
-  const budget = budgetOf(settings, freeBytes);
-  const limit = settings.memory === undefined ? `${formatBytes(budget)}, ${MEMORY_SHARE * 100} % of the ${formatBytes(freeBytes)} that are free` : formatBytes(budget);
-  throw new FulltuneError('E_BUDGET', `no plan fits ${limit}. The smallest needs ${formatBytes(report.forecastBytes)} (${briefPlan(planned.plan)})`, {
-    where: `the peak is at ${report.peak.node}`, remedy: remedyLines(planned, freeBytes).join('\n  '),
-  });
-}
-
-/** What to do about a plan that does not fit: changes of settings with what they need, then a larger budget where the machine has it. */
-export function remedyLines(planned: PlannedRun, freeBytes: number): readonly string[] {
-  const needed = planned.report.forecastBytes;
-  const held = planned.report.classes.filter(({ storage }) => storage === 'parameter' || storage === 'optimizer-state' || storage === 'gradient');
-  const perParameter = held.reduce((sum, { bytes }) => sum + bytes, 0);
-  const changes = planned.remedies().filter(({ bytes }) => bytes < needed).map(({ change, bytes }) => `${change} would need ${formatBytes(bytes)}.`);
-  return [
-    `Parameters${held.length > 1 ? ' with gradients and optimizer state' : ''} alone take ${formatBytes(perParameter)} of it.`,
-    ...(needed <= freeBytes ? [`--memory ${roundUpBytes(needed)} would do: ${formatBytes(freeBytes)} are free.`] : []),
-    ...changes,
-  ];
-}
-
-/** The next tenth of a GiB (or whole MiB below one), as `--memory` takes it. */
-function roundUpBytes(bytes: number): string {
-  return bytes >= GIB ? `${(Math.ceil((bytes / GIB) * 10) / 10).toFixed(1)}GiB` : `${Math.ceil(bytes / MIB)}MiB`;
-}
-
-/** The techniques of a plan in one line: `micro-batch 1 × 8, recompute of 7 kinds × 30`. */
-export function briefPlan(plan: TrainingPlan): string {
-  return [...TECHNIQUES.map((technique) => technique.brief(plan)).filter((text) => text !== ''), `length ${plan.packing.rowLengths.at(-1)}`].join(', ');
 }
 
 /** Names of the parameters that `patterns` select. A pattern that selects none is a mistake. */

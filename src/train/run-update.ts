@@ -23,9 +23,15 @@ export interface Submission {
   readonly inputs: Readonly<Record<string, InputValue>>;
 }
 
+/** What else an update tells of itself. */
+export interface UpdateHealth {
+  /** √(Σ error² / Σ value²) of quantised first moments; absent where none are. */
+  readonly quantisationError?: number;
+}
+
 export type UpdateResult =
   /** Parameters and state are changed. `loss` is the mean per trained token, nats; `gradientNorm` is before clipping. */
-  | { readonly kind: 'done'; readonly loss: number; readonly gradientNorm: number }
+  | { readonly kind: 'done'; readonly loss: number; readonly gradientNorm: number; readonly health: UpdateHealth }
   /** Nothing is changed: the signal came first. */
   | { readonly kind: 'stopped' }
   /**
@@ -60,7 +66,7 @@ export async function runUpdate(state: TrainingState, run: CompiledRun, update: 
     if (!Number.isFinite(loss) || !Number.isFinite(known)) return { kind: 'not-finite', loss, gradientNorm: isLate ? NaN : known, applied: false, submissions };
     await state.program(commit).run();
     const gradientNorm = isLate ? norm() : known;
-    return Number.isFinite(gradientNorm) ? { kind: 'done', loss, gradientNorm } : { kind: 'not-finite', loss, gradientNorm, applied: true, submissions };
+    return Number.isFinite(gradientNorm) ? { kind: 'done', loss, gradientNorm, health: healthOf(state, compute) } : { kind: 'not-finite', loss, gradientNorm, applied: true, submissions };
   };
 
   const { steps } = run;
@@ -83,6 +89,12 @@ export async function runUpdate(state: TrainingState, run: CompiledRun, update: 
     default:
       return steps satisfies never;
   }
+}
+
+function healthOf(state: TrainingState, program: Program): UpdateHealth {
+  if (program.outputs['quantisation'] === undefined) return {};
+  const [error = 0, value = 0] = state.output(program, 'quantisation');
+  return { quantisationError: value === 0 ? 0 : Math.sqrt(error / value) };
 }
 
 /** The runtime inputs of a forward pass. */

@@ -125,7 +125,7 @@ export async function trainRun(prepared: PreparedRun, files: RunFiles, control: 
       };
       files.record(event);
       if (step % settings.logging_steps === 0 || step === totalSteps || event.skipped) control.emit(event);
-      for (const found of health.afterStep(event)) control.emit(found);
+      for (const found of health.afterStep({ ...event, ...('health' in result ? result.health : {}) })) control.emit(found);
 
       const position = { step, totalSteps, endsEpoch: update.endsEpoch, updatesInEpoch: updatesInEpoch(before.epoch) };
       let isBest = false;

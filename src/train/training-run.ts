@@ -20,7 +20,8 @@ import type { RunConfig } from '../run/run-config.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { EventStream } from './event-stream.ts';
 import { optimizer } from '../techniques/optimizer.ts';
-import { prepareRun, requireFit, type PreparedRun } from './prepare-run.ts';
+import { requireFit } from './budget.ts';
+import { prepareRun, type PreparedRun } from './prepare-run.ts';
 import { checkRunDisk, RunFiles } from './run-files.ts';
 import { keepHeapSmall } from './small-heap.ts';
 import { trainRun, type RunControl, type RunResult } from './trainer.ts';
@@ -163,13 +164,14 @@ function lean(prepared: PreparedRun): PreparedRun {
  */
 function continuedPlan(plan: TrainingPlan, config: RunConfig): TrainingPlan {
   const settings = resolveSettings(config);
-  const [asked] = optimizer.values({ settings, maxLength: 0, bucketLengths: [], rowsPerEpoch: 0 });
+  // Of what the settings name or allow, the optimizer that the run has.
+  const asked = optimizer.values({ settings, maxLength: 0, bucketLengths: [], rowsPerEpoch: 0 }).find(({ kind }) => kind === plan.optimizer.kind);
   const { optimizerState, activationLayers } = plan.offload;
   return {
     ...plan,
     maxGradNorm: settings.max_grad_norm,
     offload: { optimizerState: config.offload_optimizer_state ?? optimizerState, activationLayers: config.offload_activation_layers ?? activationLayers },
-    ...(asked?.kind === plan.optimizer.kind ? { optimizer: asked } : {}),
+    ...(asked === undefined ? {} : { optimizer: asked }),
   };
 }
 

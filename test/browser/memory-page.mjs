@@ -49,6 +49,8 @@ const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? 
 try {
   const plan = JSON.parse(execFileSync(process.execPath, [
     join(root, 'bin', 'fulltune.js'), 'plan', '--model', shared('models/stories260K'), '--dataset', shared('datasets/tinystories_sample.jsonl'), '--json', '--html', page,
+    // A plan with large values of every class: what is drawn over them takes few of the places that are compared.
+    '--no-chunked-loss', '--no-gradient-checkpointing', '--no-optimizer-in-backward', '--per-device-train-batch-size', '4',
   ], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }));
   assert.equal(plan.picture, undefined, 'the JSON of --json is the same with and without --html');
   for (const colorScheme of ['light', 'dark']) {
@@ -177,7 +179,7 @@ async function lookAt({ memory, model, budgetBytes }, { colorScheme, viewport })
     const colourOf = ({ storage }) => colours[storage ?? picture.storageClasses.length];
     const right = places.filter((place, i) => isMixOf(drawn[i], colourOf(place), colours.at(-1)));
     // Names, seams, grid and the line of the peak are drawn over the rest.
-    assert.ok(right.length > places.length * 0.9, `${right.length} of ${places.length} places have their colour`);
+    assert.ok(right.length > places.length * 0.94, `${right.length} of ${places.length} places have their colour`);
     for (const name of ['parameter', 'gradient', 'optimizer-state', 'activation', 'workspace']) {
       const storage = picture.storageClasses.indexOf(name);
       assert.ok(right.some((place) => place.storage === storage), `no place has the colour of ${name}`);
