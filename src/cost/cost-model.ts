@@ -4,7 +4,7 @@
  */
 
 import { isFloat } from '../graph/dtype.ts';
-import type { Attrs, Graph } from '../graph/graph.ts';
+import type { Attrs, Graph, Node } from '../graph/graph.ts';
 import { byteCount, lastAxis, leadingCount, type TensorType } from '../graph/shape.ts';
 import { bytesMoved, opOf } from '../ops/index.ts';
 import { BLOCK_TOKENS } from '../ops/token-blocks.ts';
@@ -33,6 +33,8 @@ const TO_FILE = 'offload_write';
 
 export function createCostModel(calibration: Calibration, workload: Workload): CostModel {
   const known = new Map<string, number>();
+  // Candidates of a search share most of their nodes, as the same objects.
+  const knownNodes = new WeakMap<Node, number>();
   const otherBytesPerSecond = median(Object.values(calibration.bytesPerSecond));
 
   function compute(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number {
@@ -61,10 +63,18 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
     graphMs({ nodes, values }) {
       let computing = 0;
       let transferring = 0;
-      for (const { op, inputs, outputs, attrs } of nodes) {
+      for (const node of nodes) {
+        const { op, inputs, outputs, attrs } = node;
         if (op === FROM_FILE) transferring += 1000 * bytesOf(outputs.map((id) => values[id]!)) / calibration.diskReadBytesPerSecond;
         else if (op === TO_FILE) transferring += 1000 * bytesOf(inputs.map((id) => values[id]!)) / calibration.diskWriteBytesPerSecond;
-        else computing += nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs);
+        else {
+          let ms = knownNodes.get(node);
+          if (ms === undefined) {
+            ms = nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs);
+            knownNodes.set(node, ms);
+          }
+          computing += ms;
+        }
       }
       return Math.max(computing, transferring);
     },

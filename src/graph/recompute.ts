@@ -74,6 +74,9 @@ function findSaved(graph: Graph): readonly SavedActivation[] {
   });
 }
 
+/** Ends the name of a value that is made once more. */
+const AGAIN = ', again';
+
 /**
  * Drops the saved activations `dropped`: before the first node that reads one after forward, the nodes that made it run again (and those that
  * made what they read, as far back as to what is still there). Each runs again at most once. The same ops on the same inputs: the same bits.
@@ -83,7 +86,7 @@ export function recompute(graph: Graph, dropped: ReadonlySet<ValueId>): Graph {
   const maker = producers(graph);
   const saved = new Set(savedActivations(graph).map(({ value }) => value.id));
   const values: Value[] = [...graph.values];
-  const names = new Set(values.map((value) => value.name));
+  const names = new Set(values.flatMap(({ name }) => (name.includes(AGAIN) ? [name] : [])));
   const nodes: Node[] = [];
   const again = new Map<ValueId, ValueId>();
 
@@ -102,7 +105,7 @@ export function recompute(graph: Graph, dropped: ReadonlySet<ValueId>): Graph {
     const inputs = node.inputs.map(available);
     const outputs = node.outputs.map((output) => {
       const value = values[output]!;
-      const copy: Value = { ...value, id: values.length, name: uniqueName(`${value.name}, again`), storage: 'activation' };
+      const copy: Value = { ...value, id: values.length, name: uniqueName(`${value.name}${AGAIN}`), storage: 'activation' };
       values.push(copy);
       if (!isThere(output)) again.set(output, copy.id);
       return copy.id;
@@ -119,8 +122,12 @@ export function recompute(graph: Graph, dropped: ReadonlySet<ValueId>): Graph {
   }
 
   for (const node of graph.nodes) {
-    const inputs = node.phase === 'forward' ? node.inputs : node.inputs.map((id) => (dropped.has(id) ? available(id) : id));
-    nodes.push({ ...node, inputs });
+    // A node that stays as it is stays the same object: whoever knows its cost knows it still.
+    if (node.phase === 'forward' || !node.inputs.some((id) => dropped.has(id))) nodes.push(node);
+    else {
+      const inputs = node.inputs.map((id) => (dropped.has(id) ? available(id) : id));
+      nodes.push({ ...node, inputs });
+    }
   }
   return { ...graph, values, nodes };
 }

@@ -59,14 +59,15 @@ export function descendants(graph: Graph, from: Iterable<ValueId>): ReadonlySet<
  * A node that makes a new persistent value (a kept gradient) matters too, for a later program reads it, and one with an effect outside.
  */
 export function liveNodes(graph: Graph): ReadonlySet<number> {
-  const used = new Set<ValueId>(Object.values(graph.outputs));
+  const used = new Uint8Array(graph.values.length);
+  for (const id of Object.values(graph.outputs)) used[id] = 1;
   const live = new Set<number>();
   for (let position = graph.nodes.length - 1; position >= 0; position--) {
     const node = graph.nodes[position];
     if (node === undefined) continue;
-    if (node.effect !== true && !node.outputs.some((id) => used.has(id) || graph.values[id]?.persistent === true)) continue;
+    if (node.effect !== true && !node.outputs.some((id) => used[id] === 1 || graph.values[id]?.persistent === true)) continue;
     live.add(position);
-    for (const id of node.inputs) used.add(id);
+    for (const id of node.inputs) used[id] = 1;
   }
   return live;
 }

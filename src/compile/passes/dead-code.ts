@@ -6,7 +6,9 @@ import { liveNodes } from '../../graph/walk.ts';
 export function removeDeadCode(graph: Graph): Graph {
   const live = liveNodes(graph);
   const nodes = graph.nodes.filter((_, position) => live.has(position));
-  const read = new Set([...Object.values(graph.outputs), ...nodes.flatMap((node) => node.inputs)]);
-  const inputs = graph.inputs.filter((id) => read.has(id) || graph.values[id]!.persistent);
+  const read = new Uint8Array(graph.values.length);
+  for (const id of Object.values(graph.outputs)) read[id] = 1;
+  for (const node of nodes) for (const id of node.inputs) read[id] = 1;
+  const inputs = graph.inputs.filter((id) => read[id] === 1 || graph.values[id]!.persistent);
   return { ...graph, nodes, inputs };
 }

@@ -2,11 +2,13 @@
 
 import type { Graph, Node, Overwrite, ValueId } from '../../graph/graph.ts';
 import { byteCount } from '../../graph/shape.ts';
-import { consumers } from '../../graph/walk.ts';
 import { opOf } from '../../ops/index.ts';
 
 export function reuseInPlace(graph: Graph): Graph {
-  const readers = consumers(graph);
+  const lastReader = new Int32Array(graph.values.length);
+  graph.nodes.forEach(({ inputs }, position) => {
+    for (const id of inputs) lastReader[id] = position;
+  });
   const fixed = new Set<ValueId>([...graph.inputs, ...Object.values(graph.outputs)]);
   const nodes = graph.nodes.map((node, position): Node => {
     if (node.overwrites.length > 0) return node;
@@ -16,7 +18,7 @@ export function reuseInPlace(graph: Graph): Graph {
       const from = node.inputs[candidate.input];
       const to = node.outputs[candidate.output];
       if (from === undefined || to === undefined || fixed.has(from) || taken.has(from)) continue;
-      if (readers.get(from)?.at(-1) !== position || overwrites.some((o) => o.output === candidate.output)) continue;
+      if (lastReader[from] !== position || overwrites.some((o) => o.output === candidate.output)) continue;
       const old = graph.values[from]!;
       const made = graph.values[to]!;
       if (old.persistent || made.persistent || old.dtype !== made.dtype || byteCount(old) !== byteCount(made)) continue;
