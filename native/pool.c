@@ -21,6 +21,8 @@
 #endif
 
 #define SPIN_PAUSES 25000
+/* About 3 µs. */
+#define YIELD_PAUSES 256
 /* How often a run that waits for the pool looks again. */
 #define WAIT_NANOSECONDS 200000
 /* Tickets: no task may be claimed while the loop's fields are being written. */
@@ -56,6 +58,15 @@ static inline void spin_pause(void) {
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
 #endif
+}
+
+/*
+ * Waits a moment. Now and then the core is offered to others: where there are more busy threads than cores, the one that is waited for may
+ * be standing in line for this very core, and without the offer it would stand there for a whole time slice.
+ */
+static inline void spin(int pauses) {
+  if ((pauses + 1) % YIELD_PAUSES == 0) sched_yield();
+  else spin_pause();
 }
 
 void ft_flush_denormals(void) {
@@ -108,8 +119,7 @@ static void *worker_main(void *argument) {
       }
       if (atomic_load_explicit(&pool->stop, memory_order_relaxed)) return NULL;
       if (pauses < SPIN_PAUSES) {
-        pauses++;
-        spin_pause();
+        spin(pauses++);
         continue;
       }
       pthread_mutex_lock(&pool->sleep_mutex);
@@ -148,14 +158,7 @@ void ft_parallel(struct ft_pool *pool, int64_t n, ft_task task, void *context) {
     pthread_mutex_unlock(&pool->sleep_mutex);
   }
   work(pool, 0);
-  for (int pauses = 0; atomic_load_explicit(&pool->finished, memory_order_acquire) < n;) {
-    if (pauses < SPIN_PAUSES) {
-      pauses++;
-      spin_pause();
-    } else {
-      sched_yield();
-    }
-  }
+  for (int pauses = 0; atomic_load_explicit(&pool->finished, memory_order_acquire) < n; pauses++) spin(pauses);
 }
 
 bool ft_pool_begin(struct ft_pool *pool, const atomic_int *state) {
