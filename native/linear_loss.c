@@ -93,11 +93,11 @@ static product dhidden_product(const job *j, int64_t rows) {
   };
 }
 
-/* Scratch of the products of any slice: few rows are multiplied in another way than many. */
+/* Scratch of the products of any slice: it grows with the rows up to the columns, and then from less again. */
 static int64_t scratch_bytes(const job *j, int threads) {
   int64_t bytes = 0;
-  const int64_t rows[] = {j->room, least(j->room, FEW_ROWS)};
-  for (int i = 0; i < 2; i++) {
+  const int64_t rows[] = {j->room, least(j->room, j->vocabulary), least(j->room, j->width)};
+  for (int i = 0; i < 3; i++) {
     const product logits = logits_product(j, rows[i]), dhidden = dhidden_product(j, rows[i]);
     bytes = most(bytes, product_bytes(&logits, threads));
     if (j->dhidden != NULL) bytes = most(bytes, product_bytes(&dhidden, threads));

@@ -6,9 +6,10 @@
  * multiply-adds from zero, added to what y holds (the first block is stored); sums are f32, so y of 16 bits rounds once.
  * Rows, columns and the order of blocks within a group are divided as caches and threads like it; that changes no bit.
  *
- * Loops, from outside: rows of y (all, unless y has 16 bits and is summed in `sums`), columns (COLUMNS at most), groups of inner
- * blocks (GROUP_FLOATS of b at most). For each, all threads pack b into `shared`; then tasks pack ROWS rows of a at a time and
- * multiply. With few rows (decoding) the work is reading b once, so each task packs its own columns of b instead.
+ * The operand with fewer lines is shared: for a pass (SHARED_LINES of it at most, and a group of inner blocks: GROUP_FLOATS at most)
+ * all threads pack it together. Then each task takes a range of the other operand and, block by block (ROWS or COLUMNS), packs it for
+ * itself and multiplies. So what is packed for the sake of few lines is read once and stays in the cache of the core that needs it;
+ * decoding is the extreme case.
  */
 #ifndef FULLTUNE_PRODUCT_H
 #define FULLTUNE_PRODUCT_H
@@ -17,19 +18,42 @@
 #include "token_blocks.h"
 
 /* `workspaceBytes` in src/devices/cpu/workspace.ts knows these numbers too. They hold for every target. */
-#define ROWS 96               /* of a, packed at a time by a thread: a multiple of every TILE_ROWS */
-#define COLUMNS 2048          /* of b, packed at a time */
-#define GROUP_FLOATS 1048576  /* of b, packed at a time, if that is more than one inner block */
+#define ROWS 96               /* of a, in the second-level cache at a time: a multiple of every TILE_ROWS */
+#define COLUMNS 128           /* of b, packed at a time by a thread: a multiple of every TILE_COLUMNS */
+#define SHARED_LINES 2048     /* of the shared operand, packed at a time */
+#define GROUP_FLOATS 1048576  /* of the shared operand, packed at a time, if that is more than one inner block */
 #define SUM_ROWS 1024         /* rows of y in f32 before they are rounded to 16 bits */
-#define FEW_ROWS 16           /* up to here b is not shared */
-#define FEW_COLUMNS 256       /* of b, packed at a time by a thread when it is not shared */
-#define WIDEST 32             /* a multiple of every TILE_COLUMNS */
+#define SUM_COLUMNS 2048
+#define ROW_MULTIPLE 24       /* of every TILE_ROWS */
+#define COLUMN_MULTIPLE 32    /* of every TILE_COLUMNS */
 
-typedef void (*packer)(float *panel, const void *source, int64_t first, int64_t stride, int64_t count, int64_t depth);
+/* Packs `lines` lines into panels that are `room` floats apart. */
+typedef void (*packer)(float *panels, int64_t room, const void *source, int64_t first, int64_t stride, int64_t count, int64_t lines,
+                       int64_t depth);
+
+/* Lines that the inner axis runs along: panel by panel. */
+VF_INLINE void pack_along(float *panels, int64_t room, int width, const void *source, int64_t first, int64_t stride, int dtype,
+                          int64_t count, int64_t lines, int64_t depth) {
+  for (int64_t i = 0; i < lines; i += width) {
+    pack_rows(panels + i / width * room, width, source, first + i * stride, stride, dtype, count - i, depth);
+  }
+}
+/* Lines that the inner axis runs across: some steps of k of all panels, and so on, as neighbours share cache lines. */
+#define ACROSS_STEPS 8
+VF_INLINE void pack_across(float *panels, int64_t room, int width, const void *source, int64_t first, int64_t stride, int dtype,
+                           int64_t count, int64_t lines, int64_t depth) {
+  for (int64_t k = 0; k < depth; k += ACROSS_STEPS) {
+    for (int64_t i = 0; i < lines; i += width) {
+      pack_columns(panels + i / width * room + k * width, width, source, first + k * stride + i, stride, dtype, count - i,
+                   least(ACROSS_STEPS, depth - k));
+    }
+  }
+}
 
 #define PACKER(name, pack, width, dtype)                                                                                     \
-  static void name##_##dtype(float *panel, const void *source, int64_t first, int64_t stride, int64_t count, int64_t depth) { \
-    pack(panel, width, source, first, stride, dtype, count, depth);                                                          \
+  static void name##_##dtype(float *panels, int64_t room, const void *source, int64_t first, int64_t stride, int64_t count,  \
+                             int64_t lines, int64_t depth) {                                                                 \
+    pack(panels, room, width, source, first, stride, dtype, count, lines, depth);                                            \
   }
 #define PACKERS(name, pack, width)                                        \
   PACKER(name, pack, width, FT_F32)                                       \
@@ -37,10 +61,10 @@ typedef void (*packer)(float *panel, const void *source, int64_t first, int64_t 
   PACKER(name, pack, width, FT_F16)                                       \
   static const packer name[] = {name##_FT_F32, name##_FT_BF16, name##_FT_F16};
 
-PACKERS(pack_a_rows, pack_rows, ROW_PANEL)
-PACKERS(pack_a_columns, pack_columns, ROW_PANEL)
-PACKERS(pack_b_rows, pack_rows, TILE_COLUMNS)
-PACKERS(pack_b_columns, pack_columns, TILE_COLUMNS)
+PACKERS(pack_a_along, pack_along, TILE_ROWS)
+PACKERS(pack_a_across, pack_across, TILE_ROWS)
+PACKERS(pack_b_along, pack_along, TILE_COLUMNS)
+PACKERS(pack_b_across, pack_across, TILE_COLUMNS)
 
 /* An operand: `inner` is true when the inner axis runs along its rows (it is packed by transposing). */
 typedef struct {
@@ -74,30 +98,38 @@ static void inner_block(const product *p, int64_t index, int64_t *begin, int64_t
 
 /* How much is done at a time, and where it is kept. Depends on shapes and the dtype of y. */
 typedef struct {
-  bool few, rounds;           /* b is not shared; y has 16 bits */
-  int64_t rows, columns;      /* of y per pass */
-  int64_t group;              /* inner blocks per pass */
-  int64_t shared_floats, sums_floats, a_floats, thread_floats;
+  bool own_a, rounds;    /* b is shared and a is packed by each task for itself, or the reverse; y has 16 bits */
+  int64_t rows, columns; /* of y per pass */
+  int64_t group;         /* inner blocks per pass */
+  int64_t steps;         /* of k that a panel has room for */
+  int64_t shared_floats, sums_floats, own_floats;
 } cut;
 
+/* `count` divided into equal parts of at most `limit`: the size of a part. */
+static int64_t part_of(int64_t count, int64_t limit, int64_t multiple) {
+  return round_up(ceil_div(count, most(1, ceil_div(count, limit))), multiple);
+}
+
 static cut cut_of(const product *p) {
-  cut c = {.few = p->a.lines <= FEW_ROWS, .rounds = p->y_dtype != FT_F32};
-  const int64_t columns = p->b.lines;
-  c.columns = round_up(ceil_div(columns, ceil_div(columns, COLUMNS)), WIDEST);
-  c.rows = c.rounds ? least(p->a.lines, SUM_ROWS) : p->a.lines;
-  c.group = c.few ? p->blocks.count : least(p->blocks.count, most(1, GROUP_FLOATS / (c.columns * p->blocks.size)));
-  c.shared_floats = c.few ? 0 : c.columns * c.group * p->blocks.size;
-  c.sums_floats = c.rounds ? round_up(c.rows, 16) * c.columns : 0;
-  /* Panels of 6 rows take the room of 8. */
-  c.a_floats = least(round_up(p->a.lines, 24), ROWS) / 3 * 4 * p->blocks.size;
-  c.thread_floats = c.a_floats + (c.few ? least(c.columns, FEW_COLUMNS) * p->blocks.size : 0);
+  cut c = {.own_a = p->a.lines > p->b.lines, .rounds = p->y_dtype != FT_F32, .steps = p->blocks.size + PANEL_SLACK};
+  const int64_t rows = p->a.lines, columns = p->b.lines, blocks = p->blocks.count;
+  c.rows = c.rounds ? part_of(rows, SUM_ROWS, ROW_MULTIPLE) : c.own_a ? rows : part_of(rows, SHARED_LINES, ROW_MULTIPLE);
+  c.columns = c.rounds ? part_of(columns, SUM_COLUMNS, COLUMN_MULTIPLE)
+              : c.own_a ? part_of(columns, SHARED_LINES, COLUMN_MULTIPLE) : columns;
+  /* An inner block of the shared operand, at least as large as in any pass, and growing with the number of lines. */
+  const int64_t block_floats = c.steps * (c.own_a ? round_up(least(columns, SHARED_LINES), COLUMN_MULTIPLE)
+                                                  : round_up(least(rows, SHARED_LINES), ROW_MULTIPLE));
+  c.group = part_of(blocks, most(1, GROUP_FLOATS / block_floats), 1);
+  c.shared_floats = least(blocks * block_floats, most(GROUP_FLOATS, block_floats));
+  c.sums_floats = c.rounds ? round_up(c.rows, ROW_MULTIPLE) * round_up(c.columns, COLUMN_MULTIPLE) : 0;
+  c.own_floats = c.steps * (c.own_a ? round_up(least(rows, ROWS), ROW_MULTIPLE) : round_up(least(columns, COLUMNS), COLUMN_MULTIPLE));
   return c;
 }
 
-/* Scratch; grows with the number of blocks, and with the lines of a above FEW_ROWS and up to there. */
+/* Scratch; grows with the number of blocks, and with the lines of a up to those of b and above them. */
 static int64_t product_bytes(const product *p, int threads) {
   const cut c = cut_of(p);
-  return 4 * (c.shared_floats + c.sums_floats + threads * c.thread_floats);
+  return 4 * (c.shared_floats + c.sums_floats + threads * c.own_floats);
 }
 
 /* One pass: rows `row` …, columns `column` …, inner blocks `block` …; what its tasks share. */
@@ -106,33 +138,54 @@ typedef struct {
   const cut *c;
   int64_t row, rows, column, columns, block, blocks;
   int64_t row_tasks, column_tasks;
-  float *shared, *threads; /* workspace */
-  float *sums;             /* element (row, column) of y, or of the f32 sums */
+  float *shared, *own; /* workspace */
+  float *sums;         /* element (row, column) of y, or of the f32 sums */
   int64_t sums_stride;
 } pass;
 
-static void pack_panel(const operand *from, float *panel, int64_t line, int64_t k, int64_t depth) {
+/* The same of lines of either operand, counted from the pass's first. */
+typedef struct {
+  const operand *from;
+  int64_t first, count; /* lines of the pass */
+  int64_t width, room;  /* of a panel: lines, floats */
+  int64_t most;         /* lines packed at a time */
+} side;
+static side side_a(const pass *s) {
+  return (side){&s->p->a, s->row, s->rows, TILE_ROWS, TILE_ROWS * s->c->steps, ROWS};
+}
+static side side_b(const pass *s) {
+  return (side){&s->p->b, s->column, s->columns, TILE_COLUMNS, TILE_COLUMNS * s->c->steps, COLUMNS};
+}
+static side side_shared(const pass *s) { return s->c->own_a ? side_b(s) : side_a(s); }
+/* Panels of the shared operand that a task packs. */
+static int64_t piece_of(const side *x) { return x->most / x->width / 2; }
+
+/* Packs panels begin … end - 1 of an inner block. */
+static void pack_panels(const pass *s, const side *x, int64_t block, int64_t begin, int64_t end, float *to) {
+  int64_t k, k_end;
+  inner_block(s->p, block, &k, &k_end);
+  const operand *from = x->from;
+  const int64_t i = begin * x->width, line = x->first + i;
   const int64_t first = from->inner ? line * from->stride + k : k * from->stride + line;
-  from->pack(panel, from->data, first, from->stride, from->lines - line, depth);
+  from->pack(to, x->room, from->data, first, from->stride, x->count - i, least(end * x->width, x->count) - i, k_end - k);
 }
 
-/* Task: one panel of b of one inner block, into its place in `shared`. Blocks lie `size` apart, panels behind each other. */
-static float *shared_panel(const pass *s, int64_t block, int64_t panel) {
-  return s->shared + ((block - s->block) * s->c->columns + panel * TILE_COLUMNS) * s->p->blocks.size;
+/* Task: some panels of the shared operand, of one inner block. Blocks lie behind each other. */
+static float *shared_panel(const pass *s, const side *x, int64_t block, int64_t panel) {
+  return s->shared + ((block - s->block) * ceil_div(x->count, x->width) + panel) * x->room;
 }
 static void pack_shared(void *context, int64_t task, int thread) {
   (void)thread;
   const pass *s = context;
-  const int64_t panels = ceil_div(s->columns, TILE_COLUMNS);
-  const int64_t block = s->block + task / panels, panel = task % panels;
-  int64_t begin, end;
-  inner_block(s->p, block, &begin, &end);
-  pack_panel(&s->p->b, shared_panel(s, block, panel), s->column + panel * TILE_COLUMNS, begin, end - begin);
+  const side x = side_shared(s);
+  const int64_t panels = ceil_div(x.count, x.width), at_once = piece_of(&x), tasks = ceil_div(panels, at_once);
+  const int64_t block = s->block + task / tasks, begin = task % tasks * at_once;
+  pack_panels(s, &x, block, begin, least(panels, begin + at_once), shared_panel(s, &x, block, begin));
 }
 
 #define WHOLE_TILE(name, rows)                                                                                              \
   static void name(int64_t depth, const float *a, const float *b, float *c, int64_t c_stride, bool accumulate) {            \
-    tile_product(rows, TILE_VECTORS, depth, a, 1, ROW_PANEL, b, TILE_COLUMNS, c, c_stride, accumulate);                     \
+    tile_product(rows, TILE_VECTORS, depth, a, 1, TILE_ROWS, b, TILE_COLUMNS, c, c_stride, accumulate);                     \
   }
 WHOLE_TILE(whole_tile, TILE_ROWS)
 WHOLE_TILE(tile_of_4, 4)
@@ -167,40 +220,54 @@ static void finish(const pass *s, int64_t row, int64_t rows, int64_t column, int
   }
 }
 
-/* Task: some row panels times some column panels. */
-static void multiply(void *context, int64_t task, int thread) {
-  const pass *s = context;
-  const product *p = s->p;
-  const int64_t row_panels = ceil_div(s->rows, TILE_ROWS), column_panels = ceil_div(s->columns, TILE_COLUMNS);
-  const int64_t i = task / s->column_tasks, j = task % s->column_tasks;
-  const int64_t row_begin = i * row_panels / s->row_tasks, row_end = (i + 1) * row_panels / s->row_tasks;
-  const int64_t column_begin = j * column_panels / s->column_tasks, column_end = (j + 1) * column_panels / s->column_tasks;
-  float *const own_a = s->threads + thread * s->c->thread_floats, *const own_b = own_a + s->c->a_floats;
-  for (int64_t block = s->block; block < s->block + s->blocks; block++) {
-    int64_t begin, end;
-    inner_block(p, block, &begin, &end);
-    const int64_t depth = end - begin;
-    const bool accumulate = p->accumulate || block > 0;
-    for (int64_t r = row_begin; r < row_end; r++) {
-      pack_panel(&p->a, own_a + (r - row_begin) * ROW_PANEL * depth, s->row + r * TILE_ROWS, begin, depth);
-    }
-    for (int64_t q = column_begin; q < column_end; q++) {
-      const float *b = own_b;
-      if (s->c->few) pack_panel(&p->b, own_b, s->column + q * TILE_COLUMNS, begin, depth);
-      else b = shared_panel(s, block, q);
-      const int64_t columns = least(TILE_COLUMNS, s->columns - q * TILE_COLUMNS);
-      for (int64_t r = row_begin; r < row_end; r++) {
-        const int64_t rows = least(TILE_ROWS, s->rows - r * TILE_ROWS);
-        const float *a = own_a + (r - row_begin) * ROW_PANEL * depth;
-        float *c = s->sums + r * TILE_ROWS * s->sums_stride + q * TILE_COLUMNS;
-        if (rows == TILE_ROWS && columns == TILE_COLUMNS) whole_tile(depth, a, b, c, s->sums_stride, accumulate);
-        else edge_tile(rows, columns, depth, a, b, c, s->sums_stride, accumulate);
-      }
+/* Row panels r_begin … times column panels q_begin …, for one inner block; their panels begin at a and b. */
+static void multiply_block(const pass *s, int64_t block, int64_t r_begin, int64_t r_end, int64_t q_begin, int64_t q_end, const float *a,
+                           const float *b) {
+  int64_t k, k_end;
+  inner_block(s->p, block, &k, &k_end);
+  const int64_t depth = k_end - k, a_room = TILE_ROWS * s->c->steps, b_room = TILE_COLUMNS * s->c->steps;
+  const bool accumulate = s->p->accumulate || block > 0;
+  for (int64_t q = q_begin; q < q_end; q++, b += b_room) {
+    const int64_t columns = least(TILE_COLUMNS, s->columns - q * TILE_COLUMNS);
+    const float *panel = a;
+    for (int64_t r = r_begin; r < r_end; r++, panel += a_room) {
+      const int64_t rows = least(TILE_ROWS, s->rows - r * TILE_ROWS);
+      float *c = s->sums + r * TILE_ROWS * s->sums_stride + q * TILE_COLUMNS;
+      if (rows == TILE_ROWS && columns == TILE_COLUMNS) whole_tile(depth, panel, b, c, s->sums_stride, accumulate);
+      else edge_tile(rows, columns, depth, panel, b, c, s->sums_stride, accumulate);
     }
   }
-  if (s->block + s->blocks == p->blocks.count) {
-    const int64_t row = row_begin * TILE_ROWS, column = column_begin * TILE_COLUMNS;
-    finish(s, row, least(row_end * TILE_ROWS, s->rows) - row, column, least(column_end * TILE_COLUMNS, s->columns) - column);
+}
+
+/* Task: a range of the panels that it packs itself, times a range of the shared ones. */
+static void multiply(void *context, int64_t task, int thread) {
+  const pass *s = context;
+  const bool own_a = s->c->own_a;
+  const side a = side_a(s), b = side_b(s), own = own_a ? a : b, shared = own_a ? b : a;
+  const int64_t row_panels = ceil_div(s->rows, TILE_ROWS), column_panels = ceil_div(s->columns, TILE_COLUMNS);
+  const int64_t i = task / s->column_tasks, j = task % s->column_tasks;
+  const int64_t r_begin = i * row_panels / s->row_tasks, r_end = (i + 1) * row_panels / s->row_tasks;
+  const int64_t q_begin = j * column_panels / s->column_tasks, q_end = (j + 1) * column_panels / s->column_tasks;
+  const int64_t begin = own_a ? r_begin : q_begin, end = own_a ? r_end : q_end;
+  const int64_t at_once = part_of(end - begin, own.most / own.width, 1);
+  float *const packed = s->own + thread * s->c->own_floats;
+  for (int64_t first = begin; first < end; first += at_once) {
+    const int64_t last = least(end, first + at_once);
+    for (int64_t block = s->block; block < s->block + s->blocks; block++) {
+      pack_panels(s, &own, block, first, last, packed);
+      if (own_a) {
+        multiply_block(s, block, first, last, q_begin, q_end, packed, shared_panel(s, &shared, block, q_begin));
+      } else {
+        for (int64_t r = r_begin; r < r_end; r += ROWS / TILE_ROWS) {
+          multiply_block(s, block, r, least(r_end, r + ROWS / TILE_ROWS), first, last, shared_panel(s, &shared, block, r), packed);
+        }
+      }
+    }
+    if (s->block + s->blocks == s->p->blocks.count) {
+      const int64_t row = (own_a ? first : r_begin) * TILE_ROWS, row_end = least((own_a ? last : r_end) * TILE_ROWS, s->rows);
+      const int64_t column = (own_a ? q_begin : first) * TILE_COLUMNS, column_end = least((own_a ? q_end : last) * TILE_COLUMNS, s->columns);
+      finish(s, row, row_end - row, column, column_end - column);
+    }
   }
 }
 
@@ -210,22 +277,28 @@ static void product_run(struct ft_pool *pool, char *workspace, const product *p)
   const cut c = cut_of(p);
   pass s = {.p = p, .c = &c, .shared = (float *)workspace};
   float *const sums = s.shared + c.shared_floats;
-  s.threads = sums + c.sums_floats;
+  s.own = sums + c.sums_floats;
   const int64_t y_rows = p->a.lines, y_columns = p->b.lines;
   for (s.row = 0; s.row < y_rows; s.row += c.rows) {
     s.rows = least(c.rows, y_rows - s.row);
     for (s.column = 0; s.column < y_columns; s.column += c.columns) {
       s.columns = least(c.columns, y_columns - s.column);
       s.sums = c.rounds ? sums : (float *)p->y + s.row * y_columns + s.column;
-      s.sums_stride = c.rounds ? c.columns : y_columns;
+      s.sums_stride = c.rounds ? round_up(c.columns, COLUMN_MULTIPLE) : y_columns;
       const int64_t row_panels = ceil_div(s.rows, TILE_ROWS), column_panels = ceil_div(s.columns, TILE_COLUMNS);
-      const int64_t wanted = 4 * threads; /* tasks: enough to even out a busy core */
-      s.row_tasks = most(ceil_div(row_panels, ROWS / TILE_ROWS), least(wanted, row_panels / 4));
-      s.column_tasks = s.row_tasks * 4 >= wanted * 3 ? 1 : least(ceil_div(wanted, s.row_tasks), column_panels);
+      const int64_t wanted = 8 * threads; /* tasks: enough to even out a busy core */
+      const side x = side_shared(&s);
+      const int64_t own_panels = c.own_a ? row_panels : column_panels, shared_panels = c.own_a ? column_panels : row_panels;
+      int64_t own_tasks = least(wanted, ceil_div(own_panels, 4));
+      if (own_tasks > threads) own_tasks -= own_tasks % threads;
+      const int64_t shared_tasks = own_tasks * 2 >= wanted ? 1 : least(ceil_div(wanted, own_tasks), ceil_div(shared_panels, x.most / x.width));
+      s.row_tasks = c.own_a ? own_tasks : shared_tasks;
+      s.column_tasks = c.own_a ? shared_tasks : own_tasks;
+      const int64_t packs = ceil_div(shared_panels, piece_of(&x));
       for (s.block = 0; s.block < p->blocks.count; s.block += c.group) {
         if (ft_cancelled(pool)) return;
         s.blocks = least(c.group, p->blocks.count - s.block);
-        if (!c.few) ft_parallel(pool, s.blocks * column_panels, pack_shared, &s);
+        ft_parallel(pool, s.blocks * packs, pack_shared, &s);
         ft_parallel(pool, s.row_tasks * s.column_tasks, multiply, &s);
       }
     }
@@ -234,10 +307,10 @@ static void product_run(struct ft_pool *pool, char *workspace, const product *p)
 
 /* `lines` rows of y, `stride` elements between rows of `data`, which the inner axis runs along or across. */
 static operand operand_a(const void *data, int dtype, bool inner, int64_t lines, int64_t stride) {
-  return (operand){data, (inner ? pack_a_rows : pack_a_columns)[dtype], stride, lines, inner};
+  return (operand){data, (inner ? pack_a_along : pack_a_across)[dtype], stride, lines, inner};
 }
 static operand operand_b(const void *data, int dtype, bool inner, int64_t lines, int64_t stride) {
-  return (operand){data, (inner ? pack_b_rows : pack_b_columns)[dtype], stride, lines, inner};
+  return (operand){data, (inner ? pack_b_along : pack_b_across)[dtype], stride, lines, inner};
 }
 
 #endif

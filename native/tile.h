@@ -22,8 +22,10 @@
 #endif
 #define TILE_VECTORS 2
 #define TILE_COLUMNS (TILE_VECTORS * VF_LANES)
-/* Width of a panel of tile rows: a multiple of 4 for packing. */
+/* Width of a panel of tile rows that is packed to the float: a multiple of 4. */
 #define ROW_PANEL ((TILE_ROWS + 3) / 4 * 4)
+/* Steps of k by which packing may exceed a panel whose width is no multiple of 4. */
+#define PANEL_SLACK 4
 
 VF_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 VF_INLINE int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
@@ -37,52 +39,68 @@ typedef int32_t vq_index __attribute__((vector_size(16)));
 #define VQ_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (vq_index){i, j, k, l})
 #endif
 
-/*
- * Packs rows of `source` (row i starts at element `first` + i · stride, k runs along it) for k = 0 … depth - 1 into a panel of
- * `width`, a multiple of 4: a transposition, four by four. `count` rows exist, perhaps more than `width`; missing ones become zero.
- */
-VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count,
-                         int64_t depth) {
-  for (int64_t k = 0; k < depth; k += 16) { /* a cache line of each row at a time */
-    const int64_t here = least(16, depth - k);
-    for (int i = 0; i < width; i += 4) {
-      float *to = panel + k * width + i;
-      const int64_t from = first + i * stride + k;
-      int64_t j = 0;
-      if (i + 4 <= count) {
-        for (; j + 4 <= here; j += 4) {
-          const vq a = vq_load_as(source, from + j, dtype), b = vq_load_as(source, from + j + stride, dtype);
-          const vq c = vq_load_as(source, from + j + 2 * stride, dtype), d = vq_load_as(source, from + j + 3 * stride, dtype);
-          const vq ab_low = VQ_SHUFFLE(a, b, 0, 4, 1, 5), ab_high = VQ_SHUFFLE(a, b, 2, 6, 3, 7);
-          const vq cd_low = VQ_SHUFFLE(c, d, 0, 4, 1, 5), cd_high = VQ_SHUFFLE(c, d, 2, 6, 3, 7);
-          *(vq_at *)(to + j * width) = VQ_SHUFFLE(ab_low, cd_low, 0, 1, 4, 5);
-          *(vq_at *)(to + (j + 1) * width) = VQ_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
-          *(vq_at *)(to + (j + 2) * width) = VQ_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
-          *(vq_at *)(to + (j + 3) * width) = VQ_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
-        }
-      }
-      for (; j < here; j++) {
-        for (int r = 0; r < 4; r++) to[j * width + r] = i + r < count ? v_load_one_as(source, from + j + r * stride, dtype) : 0.0f;
-      }
-    }
+/* Four (or, from a panel of 6, two) rows of the panel from row i on, for `depth` steps of k. */
+VF_INLINE void pack_4_rows(float *panel, int width, int i, const void *source, int64_t first, int64_t stride, int dtype, int64_t count,
+                           int64_t depth) {
+  const size_t bytes = 4 * (size_t)least(4, width - i);
+  int64_t row[4];
+  for (int r = 0; r < 4; r++) row[r] = first + least(i + r, count - 1) * stride;
+  int64_t k = 0;
+  for (; k + 4 <= depth; k += 4) {
+    const vq a = vq_load_as(source, row[0] + k, dtype), b = vq_load_as(source, row[1] + k, dtype);
+    const vq c = vq_load_as(source, row[2] + k, dtype), d = vq_load_as(source, row[3] + k, dtype);
+    const vq ab_low = VQ_SHUFFLE(a, b, 0, 4, 1, 5), ab_high = VQ_SHUFFLE(a, b, 2, 6, 3, 7);
+    const vq cd_low = VQ_SHUFFLE(c, d, 0, 4, 1, 5), cd_high = VQ_SHUFFLE(c, d, 2, 6, 3, 7);
+    const vq to[4] = {VQ_SHUFFLE(ab_low, cd_low, 0, 1, 4, 5), VQ_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7),
+                      VQ_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5), VQ_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7)};
+    for (int j = 0; j < 4; j++) memcpy(panel + (k + j) * width + i, &to[j], bytes);
+  }
+  for (; k < depth; k++) {
+    for (int r = 0; r < 4 && i + r < width; r++) panel[k * width + i + r] = v_load_one_as(source, row[r] + k, dtype);
   }
 }
 
 /*
+ * Packs rows of `source` (row i starts at element `first` + i · stride, k runs along it) for k = 0 … depth - 1 into a panel of
+ * `width`, an even number: a transposition, eight by eight or four by four. `count` rows exist, perhaps more than `width`; the places
+ * of missing ones are filled with copies of the last. Unless `width` is a multiple of 4, the panel needs PANEL_SLACK steps more.
+ */
+VF_INLINE void pack_rows(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count,
+                         int64_t depth) {
+  int i = 0;
+#if defined(__AVX2__)
+  for (; i + 4 < width; i += 8) { /* perhaps with rows of the next step of k behind: they are overwritten */
+    int64_t row[8], k = 0;
+    for (int r = 0; r < 8; r++) row[r] = first + least(i + r, count - 1) * stride;
+    for (; k + 8 <= depth; k += 8) {
+      ve x[8];
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; r++) x[r] = ve_load_as(source, row[r] + k, dtype);
+      ve_transpose(x);
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; r++) *(ve_at *)(panel + (k + r) * width + i) = x[r];
+    }
+    for (; k < depth; k++) {
+      for (int r = 0; r < 8 && i + r < width; r++) panel[k * width + i + r] = v_load_one_as(source, row[r] + k, dtype);
+    }
+  }
+#endif
+  for (; i < width; i += 4) pack_4_rows(panel, width, i, source, first, stride, dtype, count, depth);
+}
+
+/*
  * Packs columns of `source` (row k starts at element `first` + k · stride, columns run along it) for k = 0 … depth - 1 into a panel of
- * `width`, a multiple of 4. `count` columns exist, perhaps more than `width`; missing ones become zero.
+ * `width`. `count` columns exist, perhaps more than `width`; missing ones become zero. Needs PANEL_SLACK as pack_rows does.
  */
 VF_INLINE void pack_columns(float *panel, int width, const void *source, int64_t first, int64_t stride, int dtype, int64_t count,
                             int64_t depth) {
-  for (int64_t k = 0; k < depth; k++) {
-    float *to = panel + k * width;
-    const int64_t from = first + k * stride;
-    if (count >= width) {
-      int i = 0;
-      for (; i + VF_LANES <= width; i += VF_LANES) v_store(to + i, v_load_as(source, from + i, dtype));
-      for (; i < width; i += 4) *(vq_at *)(to + i) = vq_load_as(source, from + i, dtype);
-    } else {
-      for (int i = 0; i < width; i++) to[i] = i < count ? v_load_one_as(source, from + i, dtype) : 0.0f;
+  if (count >= round_up(width, VF_LANES)) { /* perhaps with more than the panel's columns: they are overwritten */
+    for (int64_t k = 0; k < depth; k++) {
+      for (int i = 0; i < width; i += VF_LANES) v_store(panel + k * width + i, v_load_as(source, first + k * stride + i, dtype));
+    }
+  } else {
+    for (int64_t k = 0; k < depth; k++) {
+      for (int i = 0; i < width; i++) panel[k * width + i] = i < count ? v_load_one_as(source, first + k * stride + i, dtype) : 0.0f;
     }
   }
 }

@@ -243,4 +243,37 @@ VF_INLINE vq vq_load_as(const void *array, int64_t index, int dtype) {
 #endif
 }
 
+#if defined(__AVX2__)
+/* Eight elements, also where a vector is wider. */
+typedef float ve __attribute__((vector_size(32)));
+typedef ve ve_at __attribute__((aligned(4), may_alias));
+VF_INLINE ve ve_load_as(const void *array, int64_t index, int dtype) {
+  if (dtype == FT_F32) return *(const ve_at *)((const float *)array + index);
+  const __m128i bits = _mm_loadu_si128((const __m128i *)((const uint16_t *)array + index));
+  if (dtype == FT_F16) return (ve)_mm256_cvtph_ps(bits);
+  return (ve)_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
+}
+/* x[i][j] becomes x[j][i]. */
+VF_INLINE void ve_transpose(ve x[8]) {
+  __m256 pairs[8], fours[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps((__m256)x[i], (__m256)x[i + 1]);
+    pairs[i + 1] = _mm256_unpackhi_ps((__m256)x[i], (__m256)x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 4) {
+    fours[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+    fours[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+    fours[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+    fours[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    x[i] = (ve)_mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+    x[i + 4] = (ve)_mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+  }
+}
+#endif
+
 #endif

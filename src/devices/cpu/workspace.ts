@@ -39,12 +39,14 @@ function exactBytes(op: string, inputs: readonly TensorType[], outputs: readonly
 // --- native/product.h, native/matmul.c ---
 
 const ROWS = 96;
-const COLUMNS = 2048;
+const COLUMNS = 128;
+const SHARED_LINES = 2048;
 const GROUP_FLOATS = 1048576;
 const SUM_ROWS = 1024;
-const FEW_ROWS = 16;
-const FEW_COLUMNS = 256;
-const WIDEST = 32;
+const SUM_COLUMNS = 2048;
+const ROW_MULTIPLE = 24;
+const COLUMN_MULTIPLE = 32;
+const PANEL_SLACK = 4; // native/tile.h
 
 interface Product {
   readonly rows: number;
@@ -76,13 +78,19 @@ function cutEvenly(length: number, times: number): Pick<Product, 'blocks' | 'blo
 }
 
 function productFloats({ rows, columns, blocks, blockSize, rounds }: Product, threads: number): number {
-  const passColumns = roundUp(Math.ceil(columns / Math.ceil(columns / COLUMNS)), WIDEST);
-  const few = rows <= FEW_ROWS;
-  const group = Math.min(blocks, Math.max(1, Math.floor(GROUP_FLOATS / (passColumns * blockSize))));
-  const shared = few ? 0 : passColumns * group * blockSize;
-  const sums = rounds ? roundUp(Math.min(rows, SUM_ROWS), 16) * passColumns : 0;
-  const own = (Math.min(roundUp(rows, 24), ROWS) / 3) * 4 * blockSize + (few ? Math.min(passColumns, FEW_COLUMNS) * blockSize : 0);
+  const steps = blockSize + PANEL_SLACK;
+  const atMost = (lines: number, limit: number, multiple: number): number => roundUp(Math.min(lines, limit), multiple);
+  const ownRows = rows > columns; // then b is shared; otherwise a
+  const sharedLines = ownRows ? atMost(columns, SHARED_LINES, COLUMN_MULTIPLE) : atMost(rows, SHARED_LINES, ROW_MULTIPLE);
+  const shared = Math.min(blocks * steps * sharedLines, Math.max(GROUP_FLOATS, steps * sharedLines));
+  const sums = rounds ? partOf(rows, SUM_ROWS, ROW_MULTIPLE) * partOf(columns, SUM_COLUMNS, COLUMN_MULTIPLE) : 0;
+  const own = steps * (ownRows ? atMost(rows, ROWS, ROW_MULTIPLE) : atMost(columns, COLUMNS, COLUMN_MULTIPLE));
   return shared + sums + threads * own;
+}
+
+/** `count` in equal parts of at most `limit`: the size of a part. */
+function partOf(count: number, limit: number, multiple: number): number {
+  return roundUp(Math.ceil(count / Math.ceil(count / limit)), multiple);
 }
 
 // --- native/linear_loss.c ---
@@ -101,7 +109,7 @@ function linearLossBytes(inputs: readonly TensorType[], { blocks: asked, needHid
   const stretch = length < JOINED_BELOW ? tokens : length;
   const { blocks, blockSize } = cutEvenly(stretch, tokens / stretch);
   const room = Math.min(Math.min(asked, blocks) * blockSize, tokens);
-  const products: Product[] = [room, Math.min(room, FEW_ROWS)].flatMap((lines) => [
+  const products: Product[] = [room, Math.min(room, vocabulary), Math.min(room, width)].flatMap((lines) => [
     { rows: lines, columns: vocabulary, ...cutEvenly(width, 1), rounds: false },
     ...(needHidden ? [{ rows: lines, columns: width, ...cutEvenly(vocabulary, 1), rounds: false }] : []),
   ]);
