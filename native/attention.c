@@ -11,38 +11,59 @@
 #define MOST_CHUNKS 4
 #define PASS_TOKENS 1024  /* backward: as many rows at a time as make this many tokens */
 #define FEW_QUERIES 16    /* of a cached call, below which tiles would be mostly padding */
+#define SLACK 5.0f        /* how far scores may pass the bound that is subtracted before exp */
 
 /* --- forward --- */
 
-static int64_t forward_floats(const heads_of *a) { return a->room * (4 * BLOCK + PANEL_ROWS) + BLOCK * BLOCK + 3 * BLOCK; }
+static int64_t forward_floats(const heads_of *a) { return 4 * BLOCK * a->room + BLOCK * BLOCK + 3 * BLOCK; }
 
-/* One step of the online softmax: scores → exp(scores − maximum); sums and maxima go on, `rescale` is what earlier blocks shrink by. */
-static bool softmax_step(const block *b, float *scores, float *maxima, float *sums, float *rescale) {
+/*
+ * One step of the online softmax for a strip of queries: scores → exp(scores − bound); sums and bounds go on, `rescale` is what earlier blocks shrink by. The bound
+ * of a query is its maximum when it was last raised: less than SLACK below the true one, so that few blocks shrink anything.
+ */
+VF_INLINE bool softmax_strip_as(const block *b, int64_t j, bool masked, float *scores, float *bounds, float *sums, float *rescale) {
   bool changed = false;
-  for (int64_t j = 0; j < b->queries; j += VF_LANES) {
-    const int64_t seen = seen_keys(b, j + VF_LANES - 1);
-    const vf before = v_load(maxima + j), lowest = v_splat(-__builtin_inff());
-    vf maximum = before;
+  const int64_t seen = seen_keys(b, j + TILE_COLUMNS - 1);
+  float *const strip = scores + j;
+  vf bound[TILE_VECTORS], sum[TILE_VECTORS];
+  window w[TILE_VECTORS];
+  for (int v = 0; v < TILE_VECTORS; v++) {
+    bound[v] = v_load(bounds + j + v * VF_LANES);
+    w[v] = window_of(b, j + v * VF_LANES);
+    vf top = bound[v];
     for (int64_t s = 0; s < seen; s++) {
-      float *const at = scores + s * BLOCK + j;
+      float *const at = strip + s * BLOCK + v * VF_LANES;
       vf x = v_load(at);
-      if (b->masked) v_store(at, x = v_select(sees(b, j, s), x, lowest));
-      maximum = v_max(x, maximum);
+      if (masked) x = v_select(sees(w[v], s), x, v_splat(-__builtin_inff()));
+      top = v_max(x, top);
     }
-    const vf factor = v_exp_nonpositive(before - maximum);
-    vf sum = v_load(sums + j) * factor;
-    for (int64_t s = 0; s < seen; s++) {
-      const vf p = v_exp_nonpositive(v_load(scores + s * BLOCK + j) - maximum);
-      v_store(scores + s * BLOCK + j, p);
-      sum += p;
+    const vf before = bound[v] * v_splat(LOG2_E);
+    const vi raised = top > bound[v] + v_splat(SLACK);
+    v_store(bounds + j + v * VF_LANES, v_select(raised, top, bound[v]));
+    bound[v] = v_load(bounds + j + v * VF_LANES) * v_splat(LOG2_E);
+    const vf factor = exp2_above(before - bound[v]);
+    sum[v] = v_load(sums + j + v * VF_LANES) * factor;
+    v_store(rescale + j + v * VF_LANES, factor);
+    for (int i = 0; i < VF_LANES; i++) changed |= raised[i] != 0;
+  }
+  for (int64_t s = 0; s < seen; s++) {
+    for (int v = 0; v < TILE_VECTORS; v++) {
+      float *const at = strip + s * BLOCK + v * VF_LANES;
+      vf p = exp2_above(v_fma(v_load(at), v_splat(LOG2_E), -bound[v]));
+      if (masked) p = v_select(sees(w[v], s), p, v_zero());
+      v_store(at, p);
+      sum[v] += p;
     }
-    for (int64_t s = seen; s < b->keys; s++) v_store(scores + s * BLOCK + j, v_zero());
-    v_store(maxima + j, maximum);
-    v_store(sums + j, sum);
-    v_store(rescale + j, factor);
-    for (int i = 0; i < VF_LANES; i++) changed |= factor[i] != 1.0f;
+  }
+  for (int v = 0; v < TILE_VECTORS; v++) {
+    v_store(sums + j + v * VF_LANES, sum[v]);
+    for (int64_t s = seen; s < b->keys; s++) v_store(strip + s * BLOCK + v * VF_LANES, v_zero());
   }
   return changed;
+}
+static bool softmax_strip(const block *b, int64_t j, float *scores, float *bounds, float *sums, float *rescale) {
+  if (b->masked) return softmax_strip_as(b, j, true, scores, bounds, sums, rescale);
+  return softmax_strip_as(b, j, false, scores, bounds, sums, rescale);
 }
 
 typedef struct {
@@ -58,8 +79,8 @@ static void forward_task(void *context, int64_t task, int thread) {
   const int64_t query = (blocks - 1 - task / (a->rows * a->heads)) * BLOCK, row = task / a->heads % a->rows, head = task % a->heads;
   const int64_t queries = least(BLOCK, a->queries - query);
   const int64_t size = BLOCK * a->room;
-  float *const rows = a->threads + thread * a->thread_floats, *const packed_q = rows + size, *const packed_k = packed_q + size;
-  float *const values = packed_k + PANEL_ROWS * a->room, *const result = values + size, *const scores = result + size;
+  float *const rows = a->threads + thread * a->thread_floats, *const packed_q = rows + size;
+  float *const values = packed_q + size, *const result = values + size, *const scores = result + size;
   float *const maxima = scores + BLOCK * BLOCK, *const sums = maxima + BLOCK, *const rescale = sums + BLOCK;
   const sight s = look(a, row, query, queries);
   load_queries(a, rows, a->q, row, head, query, queries, a->scale);
@@ -69,10 +90,14 @@ static void forward_task(void *context, int64_t task, int thread) {
   for (int64_t key = s.first; key < end; key += BLOCK) {
     const block b = block_of(a, &s, query, queries, key);
     load_keys(a, rows, a->k, row, head, key, b.keys);
-    pack_keys(a, packed_k, rows);
     load_keys(a, values, a->v, row, head, key, b.keys);
-    score(&b, a->width, packed_k, packed_q, scores);
-    const bool changed = softmax_step(&b, scores, maxima, sums, rescale);
+    bool changed = false;
+    for (int64_t j = 0; j < queries; j += TILE_COLUMNS) {
+      score_strip(&b, j, a->width, a->padded, rows, packed_q, scores);
+      fetch_keys(a, a->k, row, head, key + BLOCK, j, j + TILE_COLUMNS);
+      fetch_keys(a, a->v, row, head, key + BLOCK, j, j + TILE_COLUMNS);
+      changed |= softmax_strip(&b, j, scores, maxima, sums, rescale);
+    }
     for (int64_t i = 0; changed && key > s.first && i < queries; i++) {
       for (int64_t d = i * a->padded; d < (i + 1) * a->padded; d += VF_LANES) v_store(result + d, v_load(result + d) * v_splat(rescale[i]));
     }
@@ -192,7 +217,7 @@ static backward describe_backward(const ft_call *call) {
   w.chunks = ceil_div(length, w.chunk);
   w.rounds = w.chunks > 1 && w.dq->dtype != FT_F32;
   w.pass_rows = least(w.a.rows, ceil_div(PASS_TOKENS, length));
-  w.a.thread_floats = w.a.room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
+  w.a.thread_floats = 7 * BLOCK * w.a.room + 2 * BLOCK * BLOCK + 2 * BLOCK;
   return w;
 }
 /*
@@ -210,16 +235,17 @@ static float *part_of(const backward *w, int64_t row, int64_t head, int64_t part
 
 static float *first_part(const backward *w, int64_t row, int64_t head) { return part_of(w, row, head, 0) + sum_tokens(w) * w->a.room; }
 
-/* scores, dp → P, dS (both [keys, queries]); P = exp(scores − lse), dS = P · (dP − D). */
-static void probabilities(const block *b, float *scores, float *dp, const float *lse, const float *dots) {
-  for (int64_t j = 0; j < b->queries; j += VF_LANES) {
+/* A strip of scores, dp → P, dS (both [keys, queries]); P = exp(scores − lse), dS = P · (dP − D). */
+VF_INLINE void probabilities_as(const block *b, int64_t j, bool masked, float *scores, float *dp, const float *lse, const float *dots) {
+  for (const int64_t end = j + TILE_COLUMNS; j < end; j += VF_LANES) {
     const int64_t seen = seen_keys(b, j + VF_LANES - 1);
-    const vf l = v_load(lse + j), dot = v_load(dots + j);
+    const vf l = v_load(lse + j) * v_splat(LOG2_E), dot = v_load(dots + j);
+    const window w = window_of(b, j);
     for (int64_t s = 0; s < seen; s++) {
       float *const at = scores + s * BLOCK + j, *const dp_at = dp + s * BLOCK + j;
-      vf p = v_exp_nonpositive(v_load(at) - l), ds = p * (v_load(dp_at) - dot);
-      if (b->masked) {
-        const vi mask = sees(b, j, s);
+      vf p = exp2_above(v_fma(v_load(at), v_splat(LOG2_E), -l)), ds = p * (v_load(dp_at) - dot);
+      if (masked) {
+        const vi mask = sees(w, s);
         p = v_select(mask, p, v_zero());
         ds = v_select(mask, ds, v_zero());
       }
@@ -233,6 +259,11 @@ static void probabilities(const block *b, float *scores, float *dp, const float 
   }
 }
 
+static void probabilities(const block *b, int64_t j, float *scores, float *dp, const float *lse, const float *dots) {
+  if (b->masked) probabilities_as(b, j, true, scores, dp, lse, dots);
+  else probabilities_as(b, j, false, scores, dp, lse, dots);
+}
+
 /* Task: one chunk of keys of one head of one row, the first chunks, which most queries see, first. */
 static void backward_task(void *context, int64_t task, int thread) {
   const backward *w = context;
@@ -243,8 +274,7 @@ static void backward_task(void *context, int64_t task, int thread) {
   const int64_t chunk_begin = chunk * w->chunk, chunk_end = least(chunk_begin + w->chunk, a->queries);
   float *const q = a->threads + thread * a->thread_floats, *const dout = q + size;
   float *const packed_q = dout + size, *const packed_dout = packed_q + size, *const k = packed_dout + size, *const rows = k + size;
-  float *const dq = rows + size, *const packed_k = dq + size, *const packed_v = packed_k + PANEL_ROWS * a->room;
-  float *const scores = packed_v + PANEL_ROWS * a->room, *const dp = scores + BLOCK * BLOCK;
+  float *const dq = rows + size, *const scores = dq + size, *const dp = scores + BLOCK * BLOCK;
   float *const lse = dp + BLOCK * BLOCK, *const dots = lse + BLOCK;
   float *const dk = part_of(w, pass_row, head, 0), *const dv = part_of(w, pass_row, head, 1);
   const size_t chunk_bytes = (size_t)((round_up(chunk_end, BLOCK) - chunk_begin) * a->padded) * 4;
@@ -271,11 +301,13 @@ static void backward_task(void *context, int64_t task, int thread) {
       const block b = block_of(a, &s, query, queries, key);
       load_keys(a, k, a->k, row, head, key, b.keys);
       load_keys(a, rows, a->v, row, head, key, b.keys);
-      pack_keys(a, packed_k, k);
-      pack_keys(a, packed_v, rows);
-      score(&b, a->width, packed_k, packed_q, scores);
-      score(&b, a->width, packed_v, packed_dout, dp);
-      probabilities(&b, scores, dp, lse, dots);
+      for (int64_t j = 0; j < queries; j += TILE_COLUMNS) {
+        score_strip(&b, j, a->width, a->padded, k, packed_q, scores);
+        fetch_keys(a, a->k, row, head, key + BLOCK, j, j + TILE_COLUMNS);
+        fetch_keys(a, a->v, row, head, key + BLOCK, j, j + TILE_COLUMNS);
+        score_strip(&b, j, a->width, a->padded, rows, packed_dout, dp);
+        probabilities(&b, j, scores, dp, lse, dots);
+      }
       over_queries(&b, a->padded, scores, dout, dv + key * a->padded);
       over_queries(&b, a->padded, dp, q, dk + key * a->padded);
       over_keys(&b, a->padded, dp, k, dq, true);
@@ -302,20 +334,33 @@ static void add_up(void *context, int64_t task, int thread) {
   const int64_t pass_row = task / (blocks * a->kv_heads), kv_head = task / blocks % a->kv_heads, begin = task % blocks * BLOCK;
   const int64_t row = w->row + pass_row;
   if (row >= a->rows) return;
-  for (int64_t t = begin; t < least(begin + BLOCK, a->queries); t++) {
-    for (int64_t d = 0; d < a->width; d += VF_LANES) {
-      const int64_t n = least(VF_LANES, a->width - d), in = t * a->padded + d;
-      for (int64_t which = 0; which < 2; which++) {
-        vf sum = v_load(part_of(w, pass_row, kv_head * group, which) + in);
-        for (int64_t h = 1; h < group; h++) sum += v_load(part_of(w, pass_row, kv_head * group + h, which) + in);
-        const ft_tensor *const out = which == 0 ? w->dk : w->dv;
-        v_store_first_as(out->data, ((row * a->queries + t) * a->kv_heads + kv_head) * a->width + d, out->dtype, sum, n);
+  const int64_t count = least(BLOCK, a->queries - begin), head_floats = head_tokens(w) * a->room;
+  for (int64_t which = 0; which < 2; which++) {
+    const ft_tensor *const out = which == 0 ? w->dk : w->dv;
+    const float *const first = part_of(w, pass_row, kv_head * group, which) + begin * a->padded;
+    for (int64_t t = 0; t < count; t++) {
+      const int64_t at = ((row * a->queries + begin + t) * a->kv_heads + kv_head) * a->width;
+      for (int64_t d = 0; d < a->width; d += VF_LANES) {
+        const float *const from = first + t * a->padded + d;
+        vf sum = v_load(from);
+        for (int64_t h = 1; h < group; h++) sum += v_load(from + h * head_floats);
+        v_store_first_as(out->data, at + d, out->dtype, sum, least(VF_LANES, a->width - d));
       }
-      for (int64_t head = kv_head * group; w->chunks > 1 && head < (kv_head + 1) * group; head++) {
-        const int64_t at = ((row * a->queries + t) * a->heads + head) * a->width + d;
-        vf sum = w->rounds ? v_load(first_part(w, pass_row, head) + in) : v_load_first((const float *)w->dq->data + at, n);
-        for (int64_t c = 1; c < w->chunks && c * w->chunk <= t; c++) sum += v_load(part_of(w, pass_row, head, 1 + c) + in);
-        v_store_first_as(w->dq->data, at, w->dq->dtype, sum, n);
+    }
+  }
+  for (int64_t head = kv_head * group; w->chunks > 1 && head < (kv_head + 1) * group; head++) {
+    const float *const first = w->rounds ? first_part(w, pass_row, head) + begin * a->padded : NULL;
+    const float *others[MOST_CHUNKS];
+    int64_t used = 1; /* chunks that have a part of these queries, which stand before no key of the block's own chunk */
+    for (; used < w->chunks && used * w->chunk <= begin; used++) others[used] = part_of(w, pass_row, head, 1 + used) + begin * a->padded;
+    if (used == 1 && first == NULL) continue;
+    for (int64_t t = 0; t < count; t++) {
+      const int64_t at = ((row * a->queries + begin + t) * a->heads + head) * a->width;
+      for (int64_t d = 0; d < a->width; d += VF_LANES) {
+        const int64_t n = least(VF_LANES, a->width - d), in = t * a->padded + d;
+        vf sum = first != NULL ? v_load(first + in) : v_load_first((const float *)w->dq->data + at + d, n);
+        for (int64_t c = 1; c < used; c++) sum += v_load(others[c] + in);
+        v_store_first_as(w->dq->data, at + d, w->dq->dtype, sum, n);
       }
     }
   }
