@@ -69,7 +69,36 @@ static void load_keys(const heads_of *a, float *to, const ft_tensor *from, int64
   load_rows(a, to, from, (row * a->keys + key) * stride + head / group * a->width, stride, count, 1.0f);
 }
 
-/* Begins to bring rows from … of the `count` rows of one head nearer: load_rows would wait for most of them, as they lie far apart. */
+/* Rows of `padded` floats times one factor each (or one for all) into rows of one head; + what is there already where `add` is set. */
+VF_INLINE void store_rows_as(void *to, int64_t first, int64_t stride, const float *from, int64_t width, int64_t padded, int64_t count,
+                             const float *factors, int64_t factor_step, bool add, int dtype) {
+  const int64_t whole = width / VF_LANES * VF_LANES, rest = width - whole;
+  for (int64_t i = 0; i < count; i++, first += stride, from += padded) {
+    const vf factor = v_splat(factors[i * factor_step]);
+    for (int64_t d = 0; d < whole; d += VF_LANES) {
+      const vf x = v_load(from + d) * factor;
+      v_store_as(to, first + d, dtype, add ? v_load_as(to, first + d, dtype) + x : x);
+    }
+    if (rest > 0) {
+      const vf x = v_load(from + whole) * factor;
+      v_store_first_as(to, first + whole, dtype, add ? v_load_first_as(to, first + whole, dtype, rest) + x : x, rest);
+    }
+  }
+}
+static void store_queries(const heads_of *a, const ft_tensor *to, int64_t row, int64_t head, int64_t query, const float *from, int64_t count,
+                          const float *factors, int64_t factor_step, bool add) {
+  const int64_t stride = a->heads * a->width, first = (row * a->queries + query) * stride + head * a->width;
+  switch (to->dtype) { /* only f32 is added to: sums are not rounded on the way */
+    case FT_BF16: store_rows_as(to->data, first, stride, from, a->width, a->padded, count, factors, factor_step, false, FT_BF16); break;
+    case FT_F16: store_rows_as(to->data, first, stride, from, a->width, a->padded, count, factors, factor_step, false, FT_F16); break;
+    default: store_rows_as(to->data, first, stride, from, a->width, a->padded, count, factors, factor_step, add, FT_F32);
+  }
+}
+
+/*
+ * Begins to bring rows begin … end - 1 of one head from memory: they lie far apart, and the loop that reads them waits
+ * for few at a time.
+ */
 static void fetch_rows(const heads_of *a, const ft_tensor *from, int64_t first, int64_t stride, int64_t begin, int64_t end) {
   const int64_t size = from->dtype == FT_F32 ? 4 : 2;
   for (int64_t i = begin; i < end; i++) {
@@ -77,7 +106,11 @@ static void fetch_rows(const heads_of *a, const ft_tensor *from, int64_t first, 
     for (int64_t byte = 0; byte < a->width * size; byte += LINE) __builtin_prefetch(at + byte, 0, 2);
   }
 }
-/* Rows begin … end - 1 of those that load_keys would read from token `key` on. */
+/* Rows begin … end - 1 of those that load_queries and load_keys would read from token `query` or `key` on. */
+static void fetch_queries(const heads_of *a, const ft_tensor *from, int64_t row, int64_t head, int64_t query, int64_t begin, int64_t end) {
+  const int64_t stride = a->heads * a->width;
+  fetch_rows(a, from, (row * a->queries + query) * stride + head * a->width, stride, begin, least(end, a->queries - query));
+}
 static void fetch_keys(const heads_of *a, const ft_tensor *from, int64_t row, int64_t head, int64_t key, int64_t begin, int64_t end) {
   const int64_t stride = a->kv_heads * a->width, group = a->heads / a->kv_heads;
   fetch_rows(a, from, (row * a->keys + key) * stride + head / group * a->width, stride, begin, least(end, a->keys - key));
