@@ -7,86 +7,177 @@
 #include "attention_block.h"
 
 /* `workspaceBytes` in src/devices/cpu/workspace.ts knows these numbers too. They hold for every target. */
-#define CHUNK 384         /* backward: keys of one task, while there are fewer than MOST_CHUNKS */
+#define SHARERS 4         /* forward: blocks of queries at most that a task takes through the same keys */
+#define STRETCH 384       /* backward: keys at a time, a multiple of BLOCK; and of one task, while there are fewer than MOST_CHUNKS */
 #define MOST_CHUNKS 4
 #define PASS_TOKENS 1024  /* backward: as many rows at a time as make this many tokens */
 #define FEW_QUERIES 16    /* of a cached call, below which tiles would be mostly padding */
+#define LOWEST (-1e30f)   /* bound of a query that has seen nothing */
+#define SLACK 5.0f        /* how far scores may pass the bound that is subtracted before exp */
 
 /* --- forward --- */
 
-static int64_t forward_floats(const heads_of *a) { return a->room * (4 * BLOCK + PANEL_ROWS) + BLOCK * BLOCK + 3 * BLOCK; }
+static int64_t forward_floats(const heads_of *a) {
+  return BLOCK * a->room * (2 + 2 * SHARERS) + BLOCK * BLOCK + BLOCK * (1 + 2 * SHARERS);
+}
 
-/* One step of the online softmax: scores → exp(scores − maximum); sums and maxima go on, `rescale` is what earlier blocks shrink by. */
-static bool softmax_step(const block *b, float *scores, float *maxima, float *sums, float *rescale) {
+/*
+ * One step of the online softmax for a strip of queries: scores → exp(scores − bound); sums and bounds go on, `rescale` is what earlier
+ * blocks shrink by. The bound of a query is its maximum when it was last raised: less than SLACK below the true one, so that few
+ * blocks shrink anything.
+ */
+VF_INLINE bool softmax_strip_as(const block *b, int64_t j, bool masked, float *scores, float *bounds, float *sums, float *rescale) {
   bool changed = false;
-  for (int64_t j = 0; j < b->queries; j += VF_LANES) {
-    const int64_t seen = seen_keys(b, j + VF_LANES - 1);
-    const vf before = v_load(maxima + j), lowest = v_splat(-__builtin_inff());
-    vf maximum = before;
+  const int64_t seen = seen_keys(b, j + TILE_COLUMNS - 1);
+  float *const strip = scores + j;
+  vf bound[TILE_VECTORS], sum[TILE_VECTORS];
+  window w[TILE_VECTORS];
+  for (int v = 0; v < TILE_VECTORS; v++) {
+    bound[v] = v_load(bounds + j + v * VF_LANES);
+    w[v] = window_of(b, j + v * VF_LANES);
+    vf top = bound[v];
     for (int64_t s = 0; s < seen; s++) {
-      float *const at = scores + s * BLOCK + j;
+      float *const at = strip + s * BLOCK + v * VF_LANES;
       vf x = v_load(at);
-      if (b->masked) v_store(at, x = v_select(sees(b, j, s), x, lowest));
-      maximum = v_max(x, maximum);
+      if (masked) x = v_select(sees(w[v], s), x, v_splat(-__builtin_inff()));
+      top = v_max(x, top);
     }
-    const vf factor = v_exp_nonpositive(before - maximum);
-    vf sum = v_load(sums + j) * factor;
-    for (int64_t s = 0; s < seen; s++) {
-      const vf p = v_exp_nonpositive(v_load(scores + s * BLOCK + j) - maximum);
-      v_store(scores + s * BLOCK + j, p);
-      sum += p;
+    const vf before = bound[v] * v_splat(LOG2_E);
+    const vi raised = top > bound[v] + v_splat(SLACK);
+    v_store(bounds + j + v * VF_LANES, v_select(raised, top, bound[v]));
+    bound[v] = v_load(bounds + j + v * VF_LANES) * v_splat(LOG2_E);
+    const vf factor = exp2_above(before - bound[v]);
+    sum[v] = v_load(sums + j + v * VF_LANES) * factor;
+    v_store(rescale + j + v * VF_LANES, factor);
+    for (int i = 0; i < VF_LANES; i++) changed |= raised[i] != 0;
+  }
+  for (int64_t s = 0; s < seen; s++) {
+    for (int v = 0; v < TILE_VECTORS; v++) {
+      float *const at = strip + s * BLOCK + v * VF_LANES;
+      vf p = exp2_above(v_fma(v_load(at), v_splat(LOG2_E), -bound[v]));
+      if (masked) p = v_select(sees(w[v], s), p, v_zero());
+      v_store(at, p);
+      sum[v] += p;
     }
-    for (int64_t s = seen; s < b->keys; s++) v_store(scores + s * BLOCK + j, v_zero());
-    v_store(maxima + j, maximum);
-    v_store(sums + j, sum);
-    v_store(rescale + j, factor);
-    for (int i = 0; i < VF_LANES; i++) changed |= factor[i] != 1.0f;
+  }
+  for (int v = 0; v < TILE_VECTORS; v++) {
+    v_store(sums + j + v * VF_LANES, sum[v]);
+    for (int64_t s = seen; s < b->keys; s++) v_store(strip + s * BLOCK + v * VF_LANES, v_zero());
   }
   return changed;
+}
+static bool softmax_strip(const block *b, int64_t j, float *scores, float *bounds, float *sums, float *rescale) {
+  if (b->masked) return softmax_strip_as(b, j, true, scores, bounds, sums, rescale);
+  return softmax_strip_as(b, j, false, scores, bounds, sums, rescale);
 }
 
 typedef struct {
   heads_of a;
   const ft_tensor *o, *lse; /* lse or NULL */
+  int64_t sharers;
 } forward;
 
-/* Task: one block of queries of one head of one row; the last ones, which see most keys, first. */
+/* One block of queries of one head on its way through the keys. */
+typedef struct {
+  int64_t head, query, queries, first, end; /* keys first … end - 1, in whole blocks but for the last */
+  sight sight;
+  float *packed_q, *result, *bounds, *sums;
+} traveller;
+
+static void begin_travel(const heads_of *a, traveller *t, int64_t row, float *rows) {
+  t->queries = least(BLOCK, a->queries - t->query);
+  t->sight = look(a, row, t->query, t->queries);
+  t->first = t->sight.first / BLOCK * BLOCK;
+  t->end = least(a->keys, a->offset + t->query + t->queries);
+  load_queries(a, rows, a->q, row, t->head, t->query, t->queries, a->scale);
+  pack_queries(a, t->packed_q, rows);
+  for (int64_t i = 0; i < BLOCK; i++) t->bounds[i] = LOWEST, t->sums[i] = 0.0f; /* finite: a query may see nothing of its first block */
+}
+
+/* `fetch`: bring the next block of keys and values nearer meanwhile; after the last block, what end_travel writes. */
+static void travel(const forward *f, const traveller *t, int64_t row, int64_t key, const float *keys, const float *values, float *scores,
+                   float *rescale, bool fetch) {
+  const heads_of *a = &f->a;
+  const bool last = key + BLOCK >= t->end;
+  const block b = block_of(a, &t->sight, t->query, t->queries, key);
+  bool changed = false;
+  for (int64_t j = 0; j < t->queries; j += TILE_COLUMNS) {
+    score_strip(&b, j, a->width, a->padded, keys, t->packed_q, scores);
+    if (fetch) fetch_keys(a, a->k, row, t->head, key + BLOCK, j, j + TILE_COLUMNS);
+    if (fetch) fetch_keys(a, a->v, row, t->head, key + BLOCK, j, j + TILE_COLUMNS);
+    if (last) fetch_queries(a, f->o, row, t->head, t->query, j, j + TILE_COLUMNS);
+    changed |= softmax_strip(&b, j, scores, t->bounds, t->sums, rescale);
+  }
+  for (int64_t i = 0; changed && key > t->first && i < t->queries; i++) {
+    if (rescale[i] == 1.0f) continue;
+    float *const result = t->result + i * a->padded;
+    for (int64_t d = 0; d < a->padded; d += VF_LANES) v_store(result + d, v_load(result + d) * v_splat(rescale[i]));
+  }
+  over_keys(&b, a->padded, scores, values, t->result, key > t->first);
+}
+
+static void end_travel(const forward *f, const traveller *t, int64_t row) {
+  const heads_of *a = &f->a;
+  float factors[BLOCK];
+  for (int64_t i = 0; i < t->queries; i++) {
+    const bool seen = t->bounds[i] > LOWEST && t->sums[i] > 0; /* else scores are -inf or NaN */
+    factors[i] = seen ? 1.0f / t->sums[i] : __builtin_nanf("");
+    if (f->lse == NULL) continue;
+    float *const lse = (float *)f->lse->data + (row * a->queries + t->query + i) * a->heads + t->head;
+    *lse = t->bounds[i] > LOWEST ? t->bounds[i] + logf(t->sums[i]) : -__builtin_inff();
+  }
+  store_queries(a, f->o, row, t->head, t->query, t->result, t->queries, factors, 1, false);
+}
+
+/*
+ * Task: a few blocks of queries of the heads that read one key/value head of one row, so that keys and values are loaded once for all.
+ * The last blocks, which see most keys, come first.
+ */
 static void forward_task(void *context, int64_t task, int thread) {
   const forward *f = context;
   const heads_of *a = &f->a;
-  const int64_t blocks = ceil_div(a->queries, BLOCK);
-  const int64_t query = (blocks - 1 - task / (a->rows * a->heads)) * BLOCK, row = task / a->heads % a->rows, head = task % a->heads;
-  const int64_t queries = least(BLOCK, a->queries - query);
-  const int64_t size = BLOCK * a->room;
-  float *const rows = a->threads + thread * a->thread_floats, *const packed_q = rows + size, *const packed_k = packed_q + size;
-  float *const values = packed_k + PANEL_ROWS * a->room, *const result = values + size, *const scores = result + size;
-  float *const maxima = scores + BLOCK * BLOCK, *const sums = maxima + BLOCK, *const rescale = sums + BLOCK;
-  const sight s = look(a, row, query, queries);
-  load_queries(a, rows, a->q, row, head, query, queries, a->scale);
-  pack_queries(a, packed_q, rows);
-  for (int64_t i = 0; i < BLOCK; i++) maxima[i] = -1e30f, sums[i] = 0.0f; /* finite: a query may see nothing of its first block */
-  const int64_t end = least(a->keys, a->offset + query + queries);
-  for (int64_t key = s.first; key < end; key += BLOCK) {
-    const block b = block_of(a, &s, query, queries, key);
-    load_keys(a, rows, a->k, row, head, key, b.keys);
-    pack_keys(a, packed_k, rows);
-    load_keys(a, values, a->v, row, head, key, b.keys);
-    score(&b, a->width, packed_k, packed_q, scores);
-    const bool changed = softmax_step(&b, scores, maxima, sums, rescale);
-    for (int64_t i = 0; changed && key > s.first && i < queries; i++) {
-      for (int64_t d = i * a->padded; d < (i + 1) * a->padded; d += VF_LANES) v_store(result + d, v_load(result + d) * v_splat(rescale[i]));
-    }
-    over_keys(&b, a->padded, scores, values, result, key > s.first);
+  const int64_t group = a->heads / a->kv_heads, blocks = ceil_div(a->queries, BLOCK), size = BLOCK * a->room;
+  const int64_t row = task / a->kv_heads % a->rows, kv_head = task % a->kv_heads;
+  const int64_t unit = task / (a->rows * a->kv_heads) * f->sharers, count = least(f->sharers, blocks * group - unit);
+  float *const keys = a->threads + thread * a->thread_floats, *const values = keys + size, *const scores = values + size;
+  float *const rescale = scores + BLOCK * BLOCK, *const own = rescale + BLOCK;
+  traveller all[SHARERS];
+  int64_t first = a->keys, end = 0;
+  for (int64_t i = 0; i < count; i++) {
+    traveller *const t = &all[i];
+    t->head = kv_head * group + (unit + i) % group;
+    t->query = (blocks - 1 - (unit + i) / group) * BLOCK;
+    fetch_queries(a, a->q, row, t->head, t->query, 0, BLOCK);
   }
-  for (int64_t i = 0; i < queries; i++) {
-    const int64_t at = (row * a->queries + query + i) * a->heads + head;
-    const vf factor = v_splat(1.0f / sums[i]);
-    for (int64_t d = 0; d < a->width; d += VF_LANES) {
-      const vf o = v_load(result + i * a->padded + d) * factor;
-      v_store_first_as(f->o->data, at * a->width + d, f->o->dtype, o, least(VF_LANES, a->width - d));
-    }
-    if (f->lse != NULL) ((float *)f->lse->data)[at] = maxima[i] + logf(sums[i]);
+  for (int64_t i = 0; i < count; i++) {
+    traveller *const t = &all[i];
+    t->packed_q = own + i * 2 * (size + BLOCK), t->result = t->packed_q + size;
+    t->bounds = t->result + size, t->sums = t->bounds + BLOCK;
+    begin_travel(a, t, row, keys);
+    first = least(first, t->first), end = most(end, t->end);
   }
+  fetch_keys(a, a->k, row, all[0].head, first, 0, BLOCK);
+  fetch_keys(a, a->v, row, all[0].head, first, 0, BLOCK);
+  for (int64_t key = first; key < end; key += BLOCK) {
+    const int64_t loaded = least(BLOCK, least(a->keys, end) - key);
+    load_keys(a, keys, a->k, row, all[0].head, key, loaded);
+    load_keys(a, values, a->v, row, all[0].head, key, loaded);
+    bool fetch = key + BLOCK < end;
+    for (int64_t i = 0; i < count; i++) {
+      if (key < all[i].first || key >= all[i].end) continue;
+      travel(f, &all[i], row, key, keys, values, scores, rescale, fetch);
+      fetch = false;
+    }
+  }
+  for (int64_t i = 0; i < count; i++) end_travel(f, &all[i], row);
+}
+
+/* How many blocks share a task changes no bits, so that it may depend on the number of threads. */
+static void forward_tasks(const ft_call *call, forward *f) {
+  const heads_of *a = &f->a;
+  const int64_t units = ceil_div(a->queries, BLOCK) * (a->heads / a->kv_heads), all = units * a->rows * a->kv_heads;
+  f->sharers = most(1, least(SHARERS, all / (8 * ft_threads(call->pool))));
+  ft_parallel(call->pool, ceil_div(units, f->sharers) * a->rows * a->kv_heads, forward_task, f);
 }
 
 static int64_t forward_bytes(const ft_call *call, int threads) {
@@ -97,13 +188,13 @@ static int64_t forward_bytes(const ft_call *call, int threads) {
 /*
  * o = softmax(scale · q · kᵀ over s in [documentStart[t], t]) · v, and lse = log Σ exp of the same.
  * q [B,T,H·K], k and v [B,T,G·K] (f32, bf16 or f16), documentStart i32 [B,T] → o [B,T,H·K] (f32, bf16 or f16), lse f32 [B,T,H].
- * attrs: heads, keyValueHeads, headWidth, scale.  2·B·H·T²·K flops; tasks are (block of queries, row, head).
+ * attrs: heads, keyValueHeads, headWidth, scale.  2·B·H·T²·K flops; tasks are (blocks of queries, row, key/value head).
  */
 static void attention(const ft_call *call) {
   forward f = {.a = describe(call), .o = &call->out[0], .lse = &call->out[1]};
   f.a.starts = (const int32_t *)call->in[3].data;
   f.a.thread_floats = forward_floats(&f.a);
-  ft_parallel(call->pool, ceil_div(f.a.queries, BLOCK) * f.a.rows * f.a.heads, forward_task, &f);
+  forward_tasks(call, &f);
 }
 
 /* Task: one query of one head of one row. */
@@ -165,7 +256,7 @@ static void attention_cached(const ft_call *call) {
   f.a.offset = *(const int32_t *)call->in[3].data;
   f.a.thread_floats = forward_floats(&f.a);
   if (f.a.queries < FEW_QUERIES) ft_parallel(call->pool, f.a.rows * f.a.queries * f.a.heads, cached_task, &f);
-  else ft_parallel(call->pool, ceil_div(f.a.queries, BLOCK) * f.a.rows * f.a.heads, forward_task, &f);
+  else forward_tasks(call, &f);
 }
 
 /* --- backward --- */
@@ -177,9 +268,10 @@ static void attention_cached(const ft_call *call) {
 typedef struct {
   heads_of a;
   const ft_tensor *o, *lse, *dout, *dq, *dk, *dv;
-  int64_t chunks, chunk, length; /* length: of a row in whole blocks */
+  int64_t chunks, chunk, stretch, length; /* length: of a row in whole blocks */
   bool rounds;                   /* dq has 16 bits: chunk 0 has a part of its own too, for the sum over chunks to be f32 */
   int64_t row, pass_rows;        /* rows of this pass */
+  float *dots;                   /* workspace: D of [row, head, token] */
   float *parts;                  /* workspace, see part_of */
 } backward;
 
@@ -188,11 +280,12 @@ static backward describe_backward(const ft_call *call) {
   w.dq = &call->out[0], w.dk = &call->out[1], w.dv = &call->out[2];
   const int64_t length = w.a.queries;
   w.length = round_up(length, BLOCK);
-  w.chunk = round_up(ceil_div(length, least(MOST_CHUNKS, ceil_div(length, CHUNK))), BLOCK);
+  w.chunk = round_up(ceil_div(length, least(MOST_CHUNKS, ceil_div(length, STRETCH))), BLOCK);
+  w.stretch = round_up(ceil_div(w.chunk, ceil_div(w.chunk, STRETCH)), BLOCK);
   w.chunks = ceil_div(length, w.chunk);
   w.rounds = w.chunks > 1 && w.dq->dtype != FT_F32;
   w.pass_rows = least(w.a.rows, ceil_div(PASS_TOKENS, length));
-  w.a.thread_floats = w.a.room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
+  w.a.thread_floats = (5 * BLOCK + 2 * STRETCH) * w.a.room + 2 * BLOCK * BLOCK + 2 * BLOCK;
   return w;
 }
 /*
@@ -203,6 +296,7 @@ static backward describe_backward(const ft_call *call) {
 static int64_t sum_tokens(const backward *w) { return (w->chunks + 1) * w->length - w->chunk * w->chunks * (w->chunks - 1) / 2; }
 static int64_t head_tokens(const backward *w) { return sum_tokens(w) + (w->rounds ? w->length : 0); }
 static int64_t parts_floats(const backward *w) { return w->pass_rows * w->a.heads * head_tokens(w) * w->a.room; }
+static int64_t dots_floats(const backward *w) { return w->pass_rows * w->a.heads * w->length; }
 static float *part_of(const backward *w, int64_t row, int64_t head, int64_t part) {
   const int64_t token = part * w->length - w->chunk * part * (part - 1) / 2;
   return w->parts + ((row * w->a.heads + head) * head_tokens(w) + token) * w->a.room;
@@ -210,16 +304,17 @@ static float *part_of(const backward *w, int64_t row, int64_t head, int64_t part
 
 static float *first_part(const backward *w, int64_t row, int64_t head) { return part_of(w, row, head, 0) + sum_tokens(w) * w->a.room; }
 
-/* scores, dp → P, dS (both [keys, queries]); P = exp(scores − lse), dS = P · (dP − D). */
-static void probabilities(const block *b, float *scores, float *dp, const float *lse, const float *dots) {
-  for (int64_t j = 0; j < b->queries; j += VF_LANES) {
+/* A strip of scores, dp → P, dS (both [keys, queries]); P = exp(scores − lse), dS = P · (dP − D). */
+VF_INLINE void probabilities_as(const block *b, int64_t j, bool masked, float *scores, float *dp, const float *lse, const float *dots) {
+  for (const int64_t end = j + TILE_COLUMNS; j < end; j += VF_LANES) {
     const int64_t seen = seen_keys(b, j + VF_LANES - 1);
-    const vf l = v_load(lse + j), dot = v_load(dots + j);
+    const vf l = v_load(lse + j) * v_splat(LOG2_E), dot = v_load(dots + j);
+    const window w = window_of(b, j);
     for (int64_t s = 0; s < seen; s++) {
       float *const at = scores + s * BLOCK + j, *const dp_at = dp + s * BLOCK + j;
-      vf p = v_exp_nonpositive(v_load(at) - l), ds = p * (v_load(dp_at) - dot);
-      if (b->masked) {
-        const vi mask = sees(b, j, s);
+      vf p = exp2_above(v_fma(v_load(at), v_splat(LOG2_E), -l)), ds = p * (v_load(dp_at) - dot);
+      if (masked) {
+        const vi mask = sees(w, s);
         p = v_select(mask, p, v_zero());
         ds = v_select(mask, ds, v_zero());
       }
@@ -233,7 +328,39 @@ static void probabilities(const block *b, float *scores, float *dp, const float 
   }
 }
 
-/* Task: one chunk of keys of one head of one row, the first chunks, which most queries see, first. */
+static void probabilities(const block *b, int64_t j, float *scores, float *dp, const float *lse, const float *dots) {
+  if (b->masked) probabilities_as(b, j, true, scores, dp, lse, dots);
+  else probabilities_as(b, j, false, scores, dp, lse, dots);
+}
+
+/* Task: D of one block of tokens of one row, all heads. */
+static void dots_task(void *context, int64_t task, int thread) {
+  (void)thread;
+  const backward *w = context;
+  const heads_of *a = &w->a;
+  const int64_t blocks = w->length / BLOCK, pass_row = task / blocks, begin = task % blocks * BLOCK, row = w->row + pass_row;
+  if (row >= a->rows) return;
+  for (int64_t t = begin; t < least(begin + BLOCK, a->queries); t++) {
+    for (int64_t head = 0; head < a->heads; head++) {
+      const int64_t at = ((row * a->queries + t) * a->heads + head) * a->width;
+      vf dot = v_zero();
+      for (int64_t d = 0; d < a->width; d += VF_LANES) {
+        const int64_t n = least(VF_LANES, a->width - d);
+        dot = v_fma(v_load_first_as(w->dout->data, at + d, w->dout->dtype, n), v_load_first_as(w->o->data, at + d, w->o->dtype, n), dot);
+      }
+      w->dots[(pass_row * a->heads + head) * w->length + t] = v_sum(dot);
+    }
+  }
+}
+
+/* dq · scale of a block of queries and a stretch of keys to where it is kept: `part` (the block's first row), else dq itself. */
+static void keep_dq(const backward *w, const float *dq, float *part, int64_t row, int64_t head, int64_t query, int64_t queries, bool add) {
+  const heads_of *a = &w->a;
+  if (part == NULL) store_queries(a, w->dq, row, head, query, dq, queries, &a->scale, 0, add);
+  else store_rows_as(part, 0, a->padded, dq, a->padded, a->padded, queries, &a->scale, 0, add, FT_F32);
+}
+
+/* Task: one chunk of keys of one head of one row, the first chunks, which most queries see, first; in stretches that stay in the cache. */
 static void backward_task(void *context, int64_t task, int thread) {
   const backward *w = context;
   const heads_of *a = &w->a;
@@ -242,53 +369,62 @@ static void backward_task(void *context, int64_t task, int thread) {
   if (row >= a->rows) return;
   const int64_t chunk_begin = chunk * w->chunk, chunk_end = least(chunk_begin + w->chunk, a->queries);
   float *const q = a->threads + thread * a->thread_floats, *const dout = q + size;
-  float *const packed_q = dout + size, *const packed_dout = packed_q + size, *const k = packed_dout + size, *const rows = k + size;
-  float *const dq = rows + size, *const packed_k = dq + size, *const packed_v = packed_k + PANEL_ROWS * a->room;
-  float *const scores = packed_v + PANEL_ROWS * a->room, *const dp = scores + BLOCK * BLOCK;
-  float *const lse = dp + BLOCK * BLOCK, *const dots = lse + BLOCK;
+  float *const packed_q = dout + size, *const packed_dout = packed_q + size, *const dq = packed_dout + size;
+  float *const scores = dq + size, *const dp = scores + BLOCK * BLOCK, *const lse = dp + BLOCK * BLOCK, *const dots = lse + BLOCK;
+  float *const keys = dots + BLOCK, *const values = keys + STRETCH * a->room;
   float *const dk = part_of(w, pass_row, head, 0), *const dv = part_of(w, pass_row, head, 1);
-  const size_t chunk_bytes = (size_t)((round_up(chunk_end, BLOCK) - chunk_begin) * a->padded) * 4;
-  memset(dk + chunk_begin * a->padded, 0, chunk_bytes);
-  memset(dv + chunk_begin * a->padded, 0, chunk_bytes);
+  float *const parts = chunk > 0 ? part_of(w, pass_row, head, 1 + chunk) : w->rounds ? first_part(w, pass_row, head) : NULL;
 
-  for (int64_t query = chunk_begin; query < a->queries; query += BLOCK) {
-    const int64_t queries = least(BLOCK, a->queries - query);
-    const sight s = look(a, row, query, queries);
-    load_queries(a, q, a->q, row, head, query, queries, a->scale);
-    load_queries(a, dout, w->dout, row, head, query, queries, 1.0f);
-    load_queries(a, rows, w->o, row, head, query, queries, 1.0f);
-    pack_queries(a, packed_q, q);
-    pack_queries(a, packed_dout, dout);
-    for (int64_t i = 0; i < BLOCK; i++) {
-      vf dot = v_zero();
-      for (int64_t d = 0; d < a->padded; d += VF_LANES) dot = v_fma(v_load(dout + i * a->padded + d), v_load(rows + i * a->padded + d), dot);
-      dots[i] = v_sum(dot);
-      lse[i] = i < queries ? ((const float *)w->lse->data)[(row * a->queries + query + i) * a->heads + head] : __builtin_inff();
+  for (int64_t begin = chunk_begin; begin < chunk_end; begin += w->stretch) {
+    const int64_t end = least(begin + w->stretch, chunk_end);
+    for (int64_t key = begin; key < end; key += BLOCK) {
+      const int64_t count = least(BLOCK, end - key);
+      fetch_keys(a, a->k, row, head, key, 0, count);
+      fetch_keys(a, a->v, row, head, key, 0, count);
+      load_keys(a, keys + (key - begin) * a->padded, a->k, row, head, key, count);
+      load_keys(a, values + (key - begin) * a->padded, a->v, row, head, key, count);
     }
-    memset(dq, 0, (size_t)(BLOCK * a->padded) * 4);
-    /* Whole blocks, so that dk and dv are reached at multiples of BLOCK. */
-    for (int64_t key = most(chunk_begin, s.first / BLOCK * BLOCK); key < least(chunk_end, query + queries); key += BLOCK) {
-      const block b = block_of(a, &s, query, queries, key);
-      load_keys(a, k, a->k, row, head, key, b.keys);
-      load_keys(a, rows, a->v, row, head, key, b.keys);
-      pack_keys(a, packed_k, k);
-      pack_keys(a, packed_v, rows);
-      score(&b, a->width, packed_k, packed_q, scores);
-      score(&b, a->width, packed_v, packed_dout, dp);
-      probabilities(&b, scores, dp, lse, dots);
-      over_queries(&b, a->padded, scores, dout, dv + key * a->padded);
-      over_queries(&b, a->padded, dp, q, dk + key * a->padded);
-      over_keys(&b, a->padded, dp, k, dq, true);
-    }
-    float *const parts = chunk > 0 ? part_of(w, pass_row, head, 1 + chunk) : w->rounds ? first_part(w, pass_row, head) : NULL;
-    float *const part = parts == NULL ? NULL : parts + query * a->padded;
-    for (int64_t i = 0; i < queries; i++) {
-      const int64_t at = ((row * a->queries + query + i) * a->heads + head) * a->width;
-      for (int64_t d = 0; d < a->padded; d += VF_LANES) {
-        const vf x = v_load(dq + i * a->padded + d) * v_splat(a->scale);
-        if (part != NULL) v_store(part + i * a->padded + d, x);
-        else v_store_first_as(w->dq->data, at + d, w->dq->dtype, x, least(VF_LANES, a->width - d));
+    const size_t bytes = (size_t)((round_up(end, BLOCK) - begin) * a->padded) * 4;
+    memset(dk + begin * a->padded, 0, bytes);
+    memset(dv + begin * a->padded, 0, bytes);
+    for (int64_t query = begin; query < a->queries; query += BLOCK) {
+      const int64_t queries = least(BLOCK, a->queries - query);
+      const sight s = look(a, row, query, queries);
+      float *const part = parts == NULL ? NULL : parts + query * a->padded;
+      const int64_t first = most(begin, s.first / BLOCK * BLOCK), last = least(end, query + queries);
+      if (first >= last && begin > chunk_begin) continue;
+      memset(dq, 0, (size_t)(BLOCK * a->padded) * 4);
+      if (first < last) {
+        if (query == begin) fetch_queries(a, a->q, row, head, query, 0, BLOCK);
+        if (query == begin) fetch_queries(a, w->dout, row, head, query, 0, BLOCK);
+        load_queries(a, q, a->q, row, head, query, queries, a->scale);
+        load_queries(a, dout, w->dout, row, head, query, queries, 1.0f);
+        pack_queries(a, packed_q, q);
+        pack_queries(a, packed_dout, dout);
+        memcpy(dots, w->dots + (pass_row * a->heads + head) * w->length + query, (size_t)queries * 4);
+        for (int64_t i = queries; i < BLOCK; i++) dots[i] = 0.0f;
+        for (int64_t i = 0; i < BLOCK; i++) {
+          lse[i] = i < queries ? ((const float *)w->lse->data)[(row * a->queries + query + i) * a->heads + head] : __builtin_inff();
+        }
       }
+      for (int64_t key = first; key < last; key += BLOCK) {
+        const block b = block_of(a, &s, query, queries, key);
+        const float *const k = keys + (key - begin) * a->padded, *const v = values + (key - begin) * a->padded;
+        for (int64_t j = 0; j < queries; j += TILE_COLUMNS) {
+          score_strip(&b, j, a->width, a->padded, k, packed_q, scores);
+          score_strip(&b, j, a->width, a->padded, v, packed_dout, dp);
+          if (key == first) {
+            fetch_queries(a, a->q, row, head, query + BLOCK, j, j + TILE_COLUMNS);
+            fetch_queries(a, w->dout, row, head, query + BLOCK, j, j + TILE_COLUMNS);
+            if (part == NULL) fetch_queries(a, w->dq, row, head, query, j, j + TILE_COLUMNS);
+          }
+          probabilities(&b, j, scores, dp, lse, dots);
+        }
+        over_queries(&b, a->padded, scores, dout, dv + key * a->padded);
+        over_queries(&b, a->padded, dp, q, dk + key * a->padded);
+        over_keys(&b, a->padded, dp, k, dq, true);
+      }
+      keep_dq(w, dq, part, row, head, query, queries, begin > chunk_begin);
     }
   }
 }
@@ -302,20 +438,33 @@ static void add_up(void *context, int64_t task, int thread) {
   const int64_t pass_row = task / (blocks * a->kv_heads), kv_head = task / blocks % a->kv_heads, begin = task % blocks * BLOCK;
   const int64_t row = w->row + pass_row;
   if (row >= a->rows) return;
-  for (int64_t t = begin; t < least(begin + BLOCK, a->queries); t++) {
-    for (int64_t d = 0; d < a->width; d += VF_LANES) {
-      const int64_t n = least(VF_LANES, a->width - d), in = t * a->padded + d;
-      for (int64_t which = 0; which < 2; which++) {
-        vf sum = v_load(part_of(w, pass_row, kv_head * group, which) + in);
-        for (int64_t h = 1; h < group; h++) sum += v_load(part_of(w, pass_row, kv_head * group + h, which) + in);
-        const ft_tensor *const out = which == 0 ? w->dk : w->dv;
-        v_store_first_as(out->data, ((row * a->queries + t) * a->kv_heads + kv_head) * a->width + d, out->dtype, sum, n);
+  const int64_t count = least(BLOCK, a->queries - begin), head_floats = head_tokens(w) * a->room;
+  for (int64_t which = 0; which < 2; which++) {
+    const ft_tensor *const out = which == 0 ? w->dk : w->dv;
+    const float *const first = part_of(w, pass_row, kv_head * group, which) + begin * a->padded;
+    for (int64_t t = 0; t < count; t++) {
+      const int64_t at = ((row * a->queries + begin + t) * a->kv_heads + kv_head) * a->width;
+      for (int64_t d = 0; d < a->width; d += VF_LANES) {
+        const float *const from = first + t * a->padded + d;
+        vf sum = v_load(from);
+        for (int64_t h = 1; h < group; h++) sum += v_load(from + h * head_floats);
+        v_store_first_as(out->data, at + d, out->dtype, sum, least(VF_LANES, a->width - d));
       }
-      for (int64_t head = kv_head * group; w->chunks > 1 && head < (kv_head + 1) * group; head++) {
-        const int64_t at = ((row * a->queries + t) * a->heads + head) * a->width + d;
-        vf sum = w->rounds ? v_load(first_part(w, pass_row, head) + in) : v_load_first((const float *)w->dq->data + at, n);
-        for (int64_t c = 1; c < w->chunks && c * w->chunk <= t; c++) sum += v_load(part_of(w, pass_row, head, 1 + c) + in);
-        v_store_first_as(w->dq->data, at, w->dq->dtype, sum, n);
+    }
+  }
+  for (int64_t head = kv_head * group; w->chunks > 1 && head < (kv_head + 1) * group; head++) {
+    const float *const first = w->rounds ? first_part(w, pass_row, head) + begin * a->padded : NULL;
+    const float *others[MOST_CHUNKS];
+    int64_t used = 1; /* chunks that have a part of these queries, which stand before no key of the block's own chunk */
+    for (; used < w->chunks && used * w->chunk <= begin; used++) others[used] = part_of(w, pass_row, head, 1 + used) + begin * a->padded;
+    if (used == 1 && first == NULL) continue;
+    for (int64_t t = 0; t < count; t++) {
+      const int64_t at = ((row * a->queries + begin + t) * a->heads + head) * a->width;
+      for (int64_t d = 0; d < a->width; d += VF_LANES) {
+        const int64_t n = least(VF_LANES, a->width - d), in = t * a->padded + d;
+        vf sum = first != NULL ? v_load(first + in) : v_load_first((const float *)w->dq->data + at + d, n);
+        for (int64_t c = 1; c < used; c++) sum += v_load(others[c] + in);
+        v_store_first_as(w->dq->data, at + d, w->dq->dtype, sum, n);
       }
     }
   }
@@ -323,7 +472,7 @@ static void add_up(void *context, int64_t task, int thread) {
 
 static int64_t backward_bytes(const ft_call *call, int threads) {
   const backward w = describe_backward(call);
-  return 4 * (threads * w.a.thread_floats + parts_floats(&w));
+  return 4 * (threads * w.a.thread_floats + dots_floats(&w) + parts_floats(&w));
 }
 
 /*
@@ -334,9 +483,11 @@ static int64_t backward_bytes(const ft_call *call, int threads) {
 static void attention_backward(const ft_call *call) {
   backward w = describe_backward(call);
   w.a.starts = (const int32_t *)call->in[3].data;
-  w.parts = w.a.threads + ft_threads(call->pool) * w.a.thread_floats;
+  w.dots = w.a.threads + ft_threads(call->pool) * w.a.thread_floats;
+  w.parts = w.dots + dots_floats(&w);
   for (w.row = 0; w.row < w.a.rows; w.row += w.pass_rows) {
     if (ft_cancelled(call->pool)) return;
+    ft_parallel(call->pool, w.pass_rows * (w.length / BLOCK), dots_task, &w);
     ft_parallel(call->pool, w.chunks * w.pass_rows * w.a.heads, backward_task, &w);
     ft_parallel(call->pool, w.pass_rows * w.a.kv_heads * (w.length / BLOCK), add_up, &w);
   }

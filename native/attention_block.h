@@ -14,7 +14,7 @@
 
 /* `workspaceBytes` in src/devices/cpu/workspace.ts knows these numbers too. They hold for every target. */
 #define BLOCK 96          /* queries, keys: a multiple of every TILE_ROWS and TILE_COLUMNS */
-#define PANEL_ROWS 128    /* what BLOCK rows take in panels of rows, at most */
+#define LINE 64           /* bytes that come from memory together */
 #define WIDTH_MULTIPLE 16 /* rows of buffers are padded to whole vectors of any target */
 
 typedef struct {
@@ -42,16 +42,22 @@ VF_INLINE heads_of describe(const ft_call *call) {
 }
 
 /* `count` rows of one head times `scale` into a block of BLOCK rows of `padded` floats; zeros around. Element `first` begins row 0. */
-static void load_rows(const heads_of *a, float *to, const ft_tensor *from, int64_t first, int64_t stride, int64_t count, float scale) {
+VF_INLINE void load_rows_as(float *to, int64_t width, int64_t padded, const void *from, int64_t first, int64_t stride, int64_t count,
+                            float scale, int dtype) {
   const vf factor = v_splat(scale);
-  for (int64_t i = 0; i < count; i++) {
-    for (int64_t d = 0; d < a->padded; d += VF_LANES) {
-      const int64_t n = least(VF_LANES, a->width - d), at = first + i * stride + d;
-      const vf x = n == VF_LANES ? v_load_as(from->data, at, from->dtype) : v_load_first_as(from->data, at, from->dtype, n);
-      v_store(to + i * a->padded + d, x * factor);
-    }
+  const int64_t whole = width / VF_LANES * VF_LANES;
+  for (int64_t i = 0; i < count; i++, first += stride, to += padded) {
+    for (int64_t d = 0; d < whole; d += VF_LANES) v_store(to + d, v_load_as(from, first + d, dtype) * factor);
+    if (whole < width) v_store(to + whole, v_load_first_as(from, first + whole, dtype, width - whole) * factor);
   }
-  memset(to + count * a->padded, 0, (size_t)((BLOCK - count) * a->padded) * 4);
+  memset(to, 0, (size_t)((BLOCK - count) * padded) * 4);
+}
+static void load_rows(const heads_of *a, float *to, const ft_tensor *from, int64_t first, int64_t stride, int64_t count, float scale) {
+  switch (from->dtype) {
+    case FT_BF16: load_rows_as(to, a->width, a->padded, from->data, first, stride, count, scale, FT_BF16); break;
+    case FT_F16: load_rows_as(to, a->width, a->padded, from->data, first, stride, count, scale, FT_F16); break;
+    default: load_rows_as(to, a->width, a->padded, from->data, first, stride, count, scale, FT_F32);
+  }
 }
 static void load_queries(const heads_of *a, float *to, const ft_tensor *from, int64_t row, int64_t head, int64_t query, int64_t count,
                          float scale) {
@@ -63,16 +69,57 @@ static void load_keys(const heads_of *a, float *to, const ft_tensor *from, int64
   load_rows(a, to, from, (row * a->keys + key) * stride + head / group * a->width, stride, count, 1.0f);
 }
 
-/* A block of rows as panels of tile columns (queries) or of tile rows (keys), for the products over the head width. */
+/* Rows of `padded` floats times one factor each (or one for all) into rows of one head; + what is there already where `add` is set. */
+VF_INLINE void store_rows_as(void *to, int64_t first, int64_t stride, const float *from, int64_t width, int64_t padded, int64_t count,
+                             const float *factors, int64_t factor_step, bool add, int dtype) {
+  const int64_t whole = width / VF_LANES * VF_LANES, rest = width - whole;
+  for (int64_t i = 0; i < count; i++, first += stride, from += padded) {
+    const vf factor = v_splat(factors[i * factor_step]);
+    for (int64_t d = 0; d < whole; d += VF_LANES) {
+      const vf x = v_load(from + d) * factor;
+      v_store_as(to, first + d, dtype, add ? v_load_as(to, first + d, dtype) + x : x);
+    }
+    if (rest > 0) {
+      const vf x = v_load(from + whole) * factor;
+      v_store_first_as(to, first + whole, dtype, add ? v_load_first_as(to, first + whole, dtype, rest) + x : x, rest);
+    }
+  }
+}
+static void store_queries(const heads_of *a, const ft_tensor *to, int64_t row, int64_t head, int64_t query, const float *from, int64_t count,
+                          const float *factors, int64_t factor_step, bool add) {
+  const int64_t stride = a->heads * a->width, first = (row * a->queries + query) * stride + head * a->width;
+  switch (to->dtype) { /* only f32 is added to: sums are not rounded on the way */
+    case FT_BF16: store_rows_as(to->data, first, stride, from, a->width, a->padded, count, factors, factor_step, false, FT_BF16); break;
+    case FT_F16: store_rows_as(to->data, first, stride, from, a->width, a->padded, count, factors, factor_step, false, FT_F16); break;
+    default: store_rows_as(to->data, first, stride, from, a->width, a->padded, count, factors, factor_step, add, FT_F32);
+  }
+}
+
+/*
+ * Begins to bring rows begin … end - 1 of one head from memory: they lie far apart, and the loop that reads them waits
+ * for few at a time.
+ */
+static void fetch_rows(const heads_of *a, const ft_tensor *from, int64_t first, int64_t stride, int64_t begin, int64_t end) {
+  const int64_t size = from->dtype == FT_F32 ? 4 : 2;
+  for (int64_t i = begin; i < end; i++) {
+    const char *const at = from->data + (first + i * stride) * size;
+    for (int64_t byte = 0; byte < a->width * size; byte += LINE) __builtin_prefetch(at + byte, 0, 2);
+  }
+}
+/* Rows begin … end - 1 of those that load_queries and load_keys would read from token `query` or `key` on. */
+static void fetch_queries(const heads_of *a, const ft_tensor *from, int64_t row, int64_t head, int64_t query, int64_t begin, int64_t end) {
+  const int64_t stride = a->heads * a->width;
+  fetch_rows(a, from, (row * a->queries + query) * stride + head * a->width, stride, begin, least(end, a->queries - query));
+}
+static void fetch_keys(const heads_of *a, const ft_tensor *from, int64_t row, int64_t head, int64_t key, int64_t begin, int64_t end) {
+  const int64_t stride = a->kv_heads * a->width, group = a->heads / a->kv_heads;
+  fetch_rows(a, from, (row * a->keys + key) * stride + head / group * a->width, stride, begin, least(end, a->keys - key));
+}
+
+/* A block of rows as panels of tile columns, for the products over the head width. */
 static void pack_queries(const heads_of *a, float *panels, const float *rows) {
   for (int64_t i = 0; i < BLOCK; i += TILE_COLUMNS) {
     pack_rows(panels + i * a->width, TILE_COLUMNS, rows, i * a->padded, a->padded, FT_F32, BLOCK - i, a->width);
-  }
-}
-static void pack_keys(const heads_of *a, float *panels, const float *rows) {
-  for (int64_t i = 0; i < BLOCK / TILE_ROWS; i++) {
-    const int64_t first = i * TILE_ROWS;
-    pack_rows(panels + i * ROW_PANEL * a->width, ROW_PANEL, rows, first * a->padded, a->padded, FT_F32, BLOCK - first, a->width);
   }
 }
 
@@ -87,23 +134,47 @@ typedef struct {
 static int64_t seen_keys(const block *b, int64_t last) {
   return most(0, least(b->keys, b->query + least(last, b->queries - 1) - b->key + 1));
 }
-/* -1 where query lane + … may see key number s of the block. */
-VF_INLINE vi sees(const block *b, int64_t first, int64_t s) {
-  vi positions;
-  for (int i = 0; i < VF_LANES; i++) positions[i] = i;
-  positions += v_splat_int((int32_t)(b->query + first));
-  const vi key = v_splat_int((int32_t)(b->key + s));
-  return b->starts == NULL ? positions >= key : (positions >= key) & (v_load_int(b->starts + first) <= key);
+/* Which keys of the block a vector of its queries sees: numbers low … high. */
+typedef struct {
+  vi low, high;
+} window;
+
+VF_INLINE window window_of(const block *b, int64_t first) {
+  vi lanes;
+  for (int i = 0; i < VF_LANES; i++) lanes[i] = i;
+  const vi low = b->starts == NULL ? v_splat_int(0) : v_load_int(b->starts + first) - v_splat_int((int32_t)b->key);
+  return (window){.low = low, .high = lanes + v_splat_int((int32_t)(b->query + first - b->key))};
+}
+/* -1 where the query sees key number s, else 0. */
+VF_INLINE vi sees(window w, int64_t s) {
+  const vi key = v_splat_int((int32_t)s);
+  return (key <= w.high) & (key >= w.low);
 }
 
-/* scores [keys, queries] = key panels · query panels; tiles that no query may see are left as they are. */
-static void score(const block *b, int64_t width, const float *keys, const float *queries, float *scores) {
-  for (int64_t j = 0; j < b->queries; j += TILE_COLUMNS) {
-    const int64_t seen = seen_keys(b, j + TILE_COLUMNS - 1);
-    for (int64_t i = 0; i * TILE_ROWS < seen; i++) {
-      tile_product(TILE_ROWS, TILE_VECTORS, width, keys + i * ROW_PANEL * width, 1, ROW_PANEL, queries + j * width, TILE_COLUMNS,
-                   scores + i * TILE_ROWS * BLOCK + j, BLOCK, false);
-    }
+/*
+ * 2^x within 1 unit in the last place for -126 <= x < 128; 2^-126 below, NaN for NaN.
+ * x = n + r with |r| <= 1/2, and a polynomial fitted to 2^r.
+ */
+VF_INLINE vf exp2_above(vf x) {
+  const vf magic = v_splat(12582912.0f); /* 1.5 · 2^23: adding it rounds to an integer */
+  const vf bounded = v_max(v_splat(-126.0f), x), shifted = bounded + magic, r = bounded - (shifted - magic);
+  vf p = v_splat(1.5345795e-4f);
+  p = v_fma(p, r, v_splat(1.3399931e-3f));
+  p = v_fma(p, r, v_splat(9.6184891e-3f));
+  p = v_fma(p, r, v_splat(5.5503286e-2f));
+  p = v_fma(p, r, v_splat(2.4022646e-1f));
+  p = v_fma(p, r, v_splat(6.9314718e-1f));
+  p = v_fma(p, r, v_splat(1.0f));
+  return p * (vf)(((vu)shifted << 23) + (vu)v_splat_int(127 << 23)); /* the low bits of `shifted` are n */
+}
+#define LOG2_E 1.44269504f
+
+/* A panel of queries, from j on, of scores [keys, queries] = keys · query panels; tiles that no query may see are left as they are. */
+static void score_strip(const block *b, int64_t j, int64_t width, int64_t padded, const float *keys, const float *queries, float *scores) {
+  const int64_t seen = seen_keys(b, j + TILE_COLUMNS - 1);
+  for (int64_t i = 0; i < seen; i += TILE_ROWS) {
+    tile_product(TILE_ROWS, TILE_VECTORS, width, keys + i * padded, padded, 1, queries + j * width, TILE_COLUMNS,
+                 scores + i * BLOCK + j, BLOCK, false);
   }
 }
 

@@ -18,11 +18,13 @@ static inline float ft_madd(float a, float b, float c) {
 #endif
 }
 
-/* e^x, error below 1.5 units in the last place; 0 below −86.6 (results under 2^-125), infinity where it overflows; NaN stays NaN. */
-static inline float ft_exp(float x) {
-  const float low = -86.6f, high = 88.7228394f;
-  float clamped = x < low ? low : x;
-  clamped = clamped > high ? high : clamped;
+/*
+ * e^x for x <= 0, give or take a rounding (it holds up to 88), error below 1.5 units in the last place; 0 below −86.6 (results under 2^-125);
+ * NaN stays NaN.
+ */
+static inline float ft_exp_nonpositive(float x) {
+  const float low = -86.6f;
+  const float clamped = x < low ? low : x;
   const float shift = 12582912.0f; /* 1.5 · 2^23: adding it rounds to a whole number in the low bits */
   const float shifted = ft_madd(clamped, 1.44269504f, shift);
   const float n = shifted - shift;
@@ -38,11 +40,11 @@ static inline float ft_exp(float x) {
   p = ft_madd(p, r * r, r) + 1.0f;
   uint32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
-  const uint32_t power_bits = (bits + 126u) << 23; /* 2^(n - 1): n reaches 128 */
+  const uint32_t power_bits = (bits + 127u) << 23;
   float power;
   memcpy(&power, &power_bits, sizeof power);
-  const float result = (p + p) * power;
-  return x < low ? 0.0f : x > high ? INFINITY : result;
+  const float result = p * power;
+  return x < low ? 0.0f : result;
 }
 
 /* erf x, error below 2 units in the last place of 1; two polynomials after N. Juffa. */
@@ -57,7 +59,7 @@ static inline float ft_erf(float x) {
   far = ft_madd(far, t, -6.34846687e-1f);
   far = ft_madd(far, t, -1.28717512e-1f);
   far = ft_madd(far, t, -t);
-  far = 1.0f - ft_exp(far);
+  far = 1.0f - ft_exp_nonpositive(far);
   float near = -5.96761703e-4f;
   near = ft_madd(near, s, 4.99119423e-3f);
   near = ft_madd(near, s, -2.67681349e-2f);

@@ -85,11 +85,8 @@ static void rmsnorm_terms(const ft_call *call, int64_t token, int64_t column, in
     const int64_t at = token * all + group * width + column;
     const float *x = ft_read(&call->in[0], at, count, x_buffer), *dy = ft_read(&call->in[2], at, count, dy_buffer);
     const float scale = rstd[group];
-    if (count == COLUMNS) {
-      for (int j = 0; j < COLUMNS; j++) sums[j] += x[j] * scale * dy[j];
-    } else {
-      for (int64_t j = 0; j < count; j++) sums[j] += x[j] * scale * dy[j];
-    }
+    FT_ELEMENTWISE
+    for (int64_t j = 0; j < count; j++) sums[j] += x[j] * scale * dy[j];
   }
 }
 
@@ -196,11 +193,8 @@ static void layernorm_terms(const ft_call *call, int64_t token, int64_t column, 
   float x_buffer[PIECE], dy_buffer[PIECE];
   const float *x = ft_read(&call->in[0], at, count, x_buffer), *dy = ft_read(&call->in[3], at, count, dy_buffer);
   const float mean = ft_floats(&call->in[1])[token], scale = ft_floats(&call->in[2])[token];
-  if (count == COLUMNS) {
-    for (int j = 0; j < COLUMNS; j++) sums[j] += (x[j] - mean) * scale * dy[j];
-  } else {
-    for (int64_t j = 0; j < count; j++) sums[j] += (x[j] - mean) * scale * dy[j];
-  }
+  FT_ELEMENTWISE
+  for (int64_t j = 0; j < count; j++) sums[j] += (x[j] - mean) * scale * dy[j];
 }
 
 static void layernorm_weight_gradient(const ft_call *call) {
@@ -212,11 +206,8 @@ static void layernorm_weight_gradient(const ft_call *call) {
 static void column_terms(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums) {
   float buffer[PIECE];
   const float *x = ft_read(&call->in[0], token * ft_width(&call->in[0]) + column, count, buffer);
-  if (count == COLUMNS) {
-    for (int j = 0; j < COLUMNS; j++) sums[j] += x[j];
-  } else {
-    for (int64_t j = 0; j < count; j++) sums[j] += x[j];
-  }
+  FT_ELEMENTWISE
+  for (int64_t j = 0; j < count; j++) sums[j] += x[j];
 }
 
 static void column_sum(const ft_call *call) {

@@ -35,7 +35,7 @@ static void each(const ft_call *call, int64_t tensors, ft_row_task body) { ft_fo
 
 /* 1 / (1 + e^-x) without overflow */
 static inline float sigmoid(float x) {
-  const float e = ft_exp(-fabsf(x));
+  const float e = ft_exp_nonpositive(-fabsf(x));
   return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
@@ -95,7 +95,7 @@ FORMULA(gelu_erf_backward) {
   float *dx = out[0];
   ELEMENTS(i, n) {
     const float below = 0.5f * (1.0f + ft_erf(x[i] * SQRT_HALF));
-    dx[i] = dy[i] * (below + x[i] * INVERSE_SQRT_2PI * ft_exp(-0.5f * x[i] * x[i]));
+    dx[i] = dy[i] * (below + x[i] * INVERSE_SQRT_2PI * ft_exp_nonpositive(-0.5f * x[i] * x[i]));
   }
 }
 IN_PIECES(gelu_erf_backward, 2)

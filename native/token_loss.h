@@ -17,9 +17,9 @@ static inline float log_sum_exp(const float *x, int64_t n) {
     float lanes[LANES] = {0};
     int64_t i = start;
     for (; i + LANES <= end; i += LANES) {
-      for (int j = 0; j < LANES; j++) lanes[j] += ft_exp(x[i + j] - top);
+      for (int j = 0; j < LANES; j++) lanes[j] += ft_exp_nonpositive(x[i + j] - top);
     }
-    for (int j = 0; i < end; i++, j++) lanes[j] += ft_exp(x[i] - top);
+    for (int j = 0; i < end; i++, j++) lanes[j] += ft_exp_nonpositive(x[i] - top);
     sum += (double)ft_sum_lanes(lanes);
   }
   return (float)((double)top + log(sum));
@@ -32,9 +32,9 @@ static inline double token_loss(const float *logits, int64_t vocabulary, int64_t
 
 /* dlogits = (e^(logit − lse) − onehot) · factor; may overwrite logits. */
 static inline void token_dlogits(const float *logits, float *dlogits, int64_t vocabulary, int64_t label, float lse, float factor) {
-  const float hit = label < vocabulary ? (ft_exp(logits[label] - lse) - 1.0f) * factor : 0;
+  const float hit = label < vocabulary ? (ft_exp_nonpositive(logits[label] - lse) - 1.0f) * factor : 0;
   FT_ELEMENTWISE
-  for (int64_t i = 0; i < vocabulary; i++) dlogits[i] = ft_exp(logits[i] - lse) * factor;
+  for (int64_t i = 0; i < vocabulary; i++) dlogits[i] = ft_exp_nonpositive(logits[i] - lse) * factor;
   if (label < vocabulary) dlogits[label] = hit;
 }
 

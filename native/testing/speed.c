@@ -173,6 +173,7 @@ int main(void) {
     attention(1, 512, 9, 3, 64);
     attention(4, 256, 9, 3, 64);
     attention(1, 2048, 9, 3, 64);
+    attention(1, 8192, 9, 3, 64);
     attention(1, 512, 12, 12, 64);
     attention(1, 512, 16, 8, 128);
     attention(1, 512, 8, 8, 80);

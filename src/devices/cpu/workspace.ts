@@ -122,27 +122,27 @@ function linearLossBytes(inputs: readonly TensorType[], { blocks: asked, needHid
 // --- native/attention.c, native/attention_block.h ---
 
 const BLOCK = 96;
-const PANEL_ROWS = 128;
 const WIDTH_MULTIPLE = 16;
-const CHUNK = 384;
+const SHARERS = 4;
+const STRETCH = 384;
 const MOST_CHUNKS = 4;
 const PASS_TOKENS = 1024;
 
 function attentionFloats(headWidth: number): number {
-  return roundUp(headWidth, WIDTH_MULTIPLE) * (4 * BLOCK + PANEL_ROWS) + BLOCK * BLOCK + 3 * BLOCK;
+  return roundUp(headWidth, WIDTH_MULTIPLE) * BLOCK * (2 + 2 * SHARERS) + BLOCK * BLOCK + BLOCK * (1 + 2 * SHARERS);
 }
 
 function attentionBackwardFloats(q: TensorType, attrs: Attrs, threads: number): number {
   const [rows = 1, length = 1] = q.shape;
   const room = roundUp(attr(attrs, 'headWidth'), WIDTH_MULTIPLE);
   const whole = roundUp(length, BLOCK);
-  const chunk = roundUp(Math.ceil(length / Math.min(MOST_CHUNKS, Math.ceil(length / CHUNK))), BLOCK);
+  const chunk = roundUp(Math.ceil(length / Math.min(MOST_CHUNKS, Math.ceil(length / STRETCH))), BLOCK);
   const chunks = Math.ceil(length / chunk);
   const passRows = Math.min(rows, Math.ceil(PASS_TOKENS / length));
   const rounds = chunks > 1 && q.dtype !== 'f32'; // then chunk 0's part of dq is kept in f32 as well
   const headTokens = (chunks + 1) * whole - (chunk * chunks * (chunks - 1)) / 2 + (rounds ? whole : 0);
-  const own = room * (7 * BLOCK + 2 * PANEL_ROWS) + 2 * BLOCK * BLOCK + 2 * BLOCK;
-  return threads * own + passRows * attr(attrs, 'heads') * headTokens * room;
+  const own = room * (5 * BLOCK + 2 * STRETCH) + 2 * BLOCK * BLOCK + 2 * BLOCK;
+  return threads * own + passRows * attr(attrs, 'heads') * (whole + headTokens * room);
 }
 
 // --- native/optimizer_8bit.c, native/optimizer_adafactor.c ---
