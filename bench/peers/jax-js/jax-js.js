@@ -1,0 +1,3 @@
+export async function startJaxJs() {
+  throw new Error('not yet');
+}
