@@ -3,9 +3,9 @@
 import { HELP, parseOptions } from './support/options.js';
 
 /** Each exports `title` and `run(options)`. */
-const NAMES = ['limits', 'kernels', 'step'];
+const NAMES = ['limits', 'kernels', 'step', 'around', 'compile', 'event-loop', 'memory', 'recompute', 'quality'];
 /** What runs when no name is given. */
-const MAIN = ['limits', 'kernels', 'step'];
+const MAIN = ['limits', 'kernels', 'step', 'around'];
 
 const load = (/** @type {string} */ name) => import(new URL(`${name}.js`, import.meta.url).href);
 const { name, options } = parseOptions(process.argv.slice(2));

@@ -11,15 +11,13 @@ import { allThreads, percent, record, showTable } from './support/report.js';
 import { buildsOf, workingTree } from './support/revision.js';
 import { inTurns } from './support/rounds.js';
 import { median, pairedRatio, summary } from './support/statistics.js';
-import { modelFlops, STEP_SHAPES } from './support/step-shapes.js';
-import { startWorker } from './support/worker.js';
+import { startStep } from './support/start-step.js';
+import { modelFlops, planChanges, STEP_SHAPES } from './support/step-shapes.js';
 
 /** @typedef {import('./support/step-shapes.js').StepShape} StepShape */
 /** @typedef {import('./support/options.js').Options} Options */
 
 export const title = 'whole training steps: a (10 M), b (SmolLM2-135M), c (Qwen2.5-0.5B); scaling, recompute';
-
-const STEP_WORKER = new URL('workers/step.js', import.meta.url).pathname;
 
 /** @param {Options} options */
 export async function run(options) {
@@ -69,16 +67,14 @@ async function measureShape(name, shape, options) {
  * @param {Options} options
  */
 function contestantsOf(name, shape, threads, options) {
-  const chosen = String(options.values['loss'] ?? 'whole');
-  const plain = chosen === 'whole' && shape.plan === 'plain' ? { kind: 'whole' } : { kind: 'chunked', blocks: chosen === 'whole' ? 1 : Number(chosen) };
-  const fulltune = (/** @type {import('./support/revision.js').Build} */ { dist, env }, changes = {}) => () =>
-    startWorker([process.execPath, STEP_WORKER, JSON.stringify({ dist, shape, threads, recompute: false, loss: plain, ...changes })], { env });
-  const list = buildsOf(options).map((build) => ({ label: build.name, own: true, start: fulltune(build) }));
-  if (options.words.includes('recompute')) list.push({ label: 'fulltune, recompute', own: true, start: fulltune(workingTree, { recompute: true, loss: { kind: 'chunked', blocks: 1 } }) });
-  if (options.words.includes('scaling')) list.push({ label: 'fulltune, 1 thread', own: true, threads: 1, start: fulltune(workingTree, { threads: 1 }) });
+  const loss = options.values['loss'] === undefined ? undefined : Number(options.values['loss']);
+  const fulltune = (/** @type {import('./support/revision.js').Build} */ build, again = false, count = threads) => () => startStep(build, { shape, threads: count, changes: planChanges(shape, { again, blocks: loss }) });
+  const list = buildsOf(options).map((build) => ({ label: build.name, start: fulltune(build) }));
+  if (options.words.includes('recompute')) list.push({ label: 'fulltune, recompute', start: fulltune(workingTree, true) });
+  if (options.words.includes('scaling')) list.push({ label: 'fulltune, 1 thread', threads: 1, start: fulltune(workingTree, false, 1) });
   if (!options.peers) return list;
-  for (const [setting, label] of Object.entries(SETTINGS)) list.push({ label: `PyTorch, ${label}`, own: false, start: () => startPyTorch({ python: options.python, setting, shape, threads }) });
-  if (name === 'a') list.push({ label: 'jax-js', own: false, threads: 1, start: () => startJaxJs(shape) });
+  for (const [setting, label] of Object.entries(SETTINGS)) list.push({ label: `PyTorch, ${label}`, start: () => startPyTorch({ python: options.python, setting, shape, threads }) });
+  if (name === 'a') for (const count of new Set([1, threads])) list.push({ label: `jax-js, ${count} ${count === 1 ? 'thread' : 'threads'}`, threads: count, start: () => startJaxJs(shape, count) });
   return list;
 }
 

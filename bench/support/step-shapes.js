@@ -1,5 +1,7 @@
 /** What `step` measures: the configs are transformers' own, so that the peers build the same models. */
 
+import { blockInputsOnly } from './ladder.js';
+
 /**
  * @typedef {object} StepShape
  * @property {string} title
@@ -12,6 +14,11 @@
 
 const LLAMA = { architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu', rms_norm_eps: 1e-5, tie_word_embeddings: true, max_position_embeddings: 2048 };
 
+/** SmolLM2-135M. */
+export const SMOLLM2 = {
+  ...LLAMA, hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30, num_attention_heads: 9, num_key_value_heads: 3, vocab_size: 49152, rope_theta: 100000,
+};
+
 /** @type {Readonly<Record<string, StepShape>>} */
 export const STEP_SHAPES = {
   a: {
@@ -20,7 +27,7 @@ export const STEP_SHAPES = {
   },
   b: {
     title: "SmolLM2-135M's shape, 1 x 512", rows: 1, length: 512, plan: 'plain', rounds: Infinity,
-    config: { ...LLAMA, hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30, num_attention_heads: 9, num_key_value_heads: 3, vocab_size: 49152, rope_theta: 100000 },
+    config: SMOLLM2,
   },
   c: {
     title: "Qwen2.5-0.5B's shape, 1 x 1024, bf16, recompute", rows: 1, length: 1024, plan: 'recompute bf16', rounds: 5,
@@ -30,6 +37,21 @@ export const STEP_SHAPES = {
     },
   },
 };
+
+/**
+ * What of fulltune's training plan differs from the plainest one.
+ * @param {StepShape} shape
+ * @param {{ readonly again?: boolean, readonly blocks?: number | undefined }} [changes] recompute to block inputs; token blocks per slice of the loss
+ */
+export function planChanges({ plan, config }, { again = false, blocks } = {}) {
+  const recomputes = again || plan === 'recompute bf16';
+  const slices = blocks ?? (recomputes ? 1 : undefined);
+  return {
+    ...(slices === undefined ? {} : { loss: { kind: 'chunked', blocks: slices } }),
+    ...(recomputes ? { recompute: blockInputsOnly(config.num_hidden_layers) } : {}),
+    ...(plan === 'recompute bf16' ? { precision: { activations: 'bf16', weights: 'f32' } } : {}),
+  };
+}
 
 /**
  * FLOPs of a step as model FLOPs utilisation counts them: 6 per parameter and token, and the causal half of attention three times (forward once, backward

@@ -1,5 +1,5 @@
 /**
- * Whole training steps on random weights in a process of its own. `node step.js JSON`: { dist, shape, threads, recompute, loss }. Each question is one
+ * Whole training steps on random weights in a process of its own. `node step.js JSON`: { dist, shape, threads, changes }, the last of them of the training plan. Each question is one
  * step; the answer { ms, outsideMs, byOp, peakBytes }: the wall clock, what of it no instruction accounts for, milliseconds by op, and the most
  * that this process has held.
  */
@@ -7,9 +7,8 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { answerQuestions, highWaterBytes } from '../support/answers.js';
-import { blockInputsOnly } from '../support/ladder.js';
 
-const { dist, shape: { rows, length, config, plan: kind }, threads, recompute, loss } = JSON.parse(process.argv[2]);
+const { dist, shape: { rows, length, config }, threads, changes } = JSON.parse(process.argv[2]);
 const load = (/** @type {string} */ path) => import(pathToFileURL(join(dist, path)).href);
 const { compile } = await load('compile/compile.js');
 const { createCpuDevice } = await load('devices/cpu/cpu-device.js');
@@ -52,13 +51,7 @@ await answerQuestions({ device: device.description, arenaBytes: memory.arenaByte
 /** Without the graphs, which nothing reads any more. */
 function compiled() {
   const model = parseModelConfig(config, 'bench');
-  const again = recompute || kind === 'recompute bf16';
-  const plain = plainPlan({ rowLength: length });
-  const plan = {
-    ...plain, batch: { rowsPerUpdate: rows, microBatchSize: rows, accumulationSteps: 1 }, loss,
-    ...(again ? { recompute: blockInputsOnly(config.num_hidden_layers) } : {}),
-    ...(kind === 'recompute bf16' ? { precision: { ...plain.precision, activations: 'bf16' } } : {}),
-  };
+  const plan = { ...plainPlan({ rowLength: length }), batch: { rowsPerUpdate: rows, microBatchSize: rows, accumulationSteps: 1 }, ...changes };
   const started = performance.now();
   const run = compile({ model, plan, device, purpose: 'train' });
   return { memory: { ...run.memory, programs: [] }, constants: run.constants, steps: run.steps, compileMs: performance.now() - started };
