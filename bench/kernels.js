@@ -128,12 +128,12 @@ function showSet(set, cells, names) {
   console.log('');
   if (set === 'products') showProducts(cells, share);
   else {
-    showTable([set, 'limit', 'rate', 'share', 'by the median', 'spread', ...ratioHeads(names)], cells.map((cell) => {
+    showTable([set, 'limit', 'rate', 'share', 'by the median', 'spread', ...(set === 'optimizers' ? ['time of the first'] : []), ...ratioHeads(names)], cells.map((cell) => {
       const { best, spread } = rateOf(cell.work, cell.times[0]);
       const stream = cell.testCase.flops === undefined ? streamOf(cell.testCase) : undefined;
       const unit = stream === undefined ? 'GFLOP/s' : 'GB/s';
       const limit = stream === undefined ? '' : `${stream.reads}r ${stream.writes}w${stream.inPlace > 0 ? ' in place' : ''} `;
-      return [cell.testCase.name, `${limit}${(cell.limit / 1e9).toFixed(1)}`, `${(best / 1e9).toFixed(1)} ${unit}`, `${percent(share(cell, 0))}${cell.testCase.exempt === true ? ' (exempt)' : ''}`, percent(share(cell, 0, 'median')), percent(spread, 0), ...ratiosOf(cell, names)];
+      return [cell.testCase.name, `${limit}${(cell.limit / 1e9).toFixed(1)}`, `${(best / 1e9).toFixed(1)} ${unit}`, `${percent(share(cell, 0))}${cell.testCase.exempt === true ? ' (exempt)' : ''}`, percent(share(cell, 0, 'median')), percent(spread, 0), ...(set === 'optimizers' ? [`${pairedRatio(cell.times[0], cells[0].times[0]).toFixed(2)} x`] : []), ...ratiosOf(cell, names)];
     }));
   }
   for (const [who, name] of names.entries()) {

@@ -72,7 +72,7 @@ function contestantsOf(name, shape, threads, options) {
   const list = buildsOf(options).map((build) => ({ label: build.name, start: fulltune(build) }));
   if (options.words.includes('recompute')) list.push({ label: 'fulltune, recompute', start: fulltune(workingTree, true) });
   if (options.words.includes('scaling')) list.push({ label: 'fulltune, 1 thread', threads: 1, start: fulltune(workingTree, false, 1) });
-  if (!options.peers) return list;
+  if (!options.peers || shape.plan !== 'plain') return list; // c is reported by itself
   for (const [setting, label] of Object.entries(SETTINGS)) list.push({ label: `PyTorch, ${label}`, start: () => startPyTorch({ python: options.python, setting, shape, threads }) });
   if (name === 'a') for (const count of new Set([1, threads])) list.push({ label: `jax-js, ${count} ${count === 1 ? 'thread' : 'threads'}`, threads: count, start: () => startJaxJs(shape, count) });
   return list;

@@ -89,7 +89,7 @@ function memory() {
       ['cross-entropy', 'cross_entropy', [full, tensor('i32', rows, length), tensor('f32', 1)], {}],
       ['cross-entropy backward in place', 'cross_entropy_backward', [full, tensor('i32', rows, length), { ...tensor('f32', rows, length), value: 8 }, tensor('f32', 1), tensor('f32', rows)], {}, over()],
     ];
-    return [...activations, ...(dtype === 'f32' ? single : [])].map(([name, op, inputs, attrs, overwrites]) => /** @type {KernelCase} */ ({
+    return [...activations, ...(dtype === 'f32' ? single : [])].map(([name, op, inputs, attrs, overwrites]) => ({
       set: 'memory', name: `${name}, ${label}${dtype === 'f32' ? '' : `, ${dtype}`}`, op, inputs, attrs, ...(overwrites === undefined ? {} : { overwrites }),
     }));
   }));
@@ -111,7 +111,7 @@ function optimizers() {
     ['adafactor', [full, full, ...scalars, ...shape.map((size) => ({ ...tensor('f32', size), positive: true }))], { beta1: 0, weightDecay: 0.1, factored: 1, seed: 1 }],
     ['adamw_8bit', [full, full, ...codes, ...codes, ...scalars], adam],
   ];
-  return list.flatMap(([op, inputs, attrs]) => ['f32', 'bf16'].map((dtype) => /** @type {KernelCase} */ ({
+  return list.flatMap(([op, inputs, attrs]) => ['f32', 'bf16'].map((dtype) => ({
     set: 'optimizers', name: `${op}${dtype === 'f32' ? '' : ', bf16 weights'}`, op, inputs: [tensor(dtype, ...shape), ...inputs.slice(1)], attrs, exempt: op === 'adamw_8bit',
   })));
 }

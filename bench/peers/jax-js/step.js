@@ -5,10 +5,11 @@
  */
 
 import { answerQuestions, highWaterBytes } from '../../support/answers.js';
-import './iterator-helpers.js';
+import { provideIteratorHelpers } from './iterator-helpers.js';
 import { provideWorkers } from './web-worker.js';
 
 const { rows, length, config, threads } = JSON.parse(process.argv[2]);
+provideIteratorHelpers();
 if (threads > 1) provideWorkers(threads);
 const { blockUntilReady, defaultDevice, init, jit, nn, numpy: np, tree, valueAndGrad, vjp } = await import('@jax-js/jax');
 await init('wasm');

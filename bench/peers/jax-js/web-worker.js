@@ -36,6 +36,7 @@ class WebWorker {
 
   /** @param {unknown} message */
   postMessage(message) {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker of node:worker_threads has no origin
     this.#started.then((worker) => worker.postMessage(message), (error) => this.onerror(error));
   }
 }
