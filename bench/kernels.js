@@ -74,10 +74,10 @@ async function measureWith(threads, cases, builds, { rounds, peers }) {
       cells.push({ testCase, work, limit, times: times.map((ofCases) => ofCases[index]) });
     }
     const names = contestants.map(({ name }) => name);
-    console.log(`\n${workers[0].greeting['device']}, multiply-add limit ${(fma / 1e9).toFixed(1)} GFLOP/s, ${rounds} rounds; shares of the limit, best of the rounds`);
+    console.log(`\n${workers[0].greeting['device']}, multiply-add limit ${(fma / 1e9).toFixed(1)} GFLOP/s, ${times[0][0].length} rounds; shares of the limit, best of the rounds`);
     for (const set of new Set(cases.map((one) => one.set))) showSet(set, cells.filter(({ testCase }) => testCase.set === set), names);
     record('kernels', {
-      threads, device: workers[0].greeting['device'], limitFlopsPerSecond: fma, rounds, contestants: names,
+      threads, device: workers[0].greeting['device'], limitFlopsPerSecond: fma, rounds: times[0][0].length, contestants: names,
       cells: cells.map(({ testCase, work, limit, times: ofContestants }) => ({
         set: testCase.set, name: testCase.name, limit, rates: ofContestants.map((ms) => (ms.length === 0 ? null : rateOf(work, ms))),
       })),

@@ -53,7 +53,7 @@ async function measureShape(name, shape, options) {
     })).map(([ofCase]) => ofCase);
     const limit = new Map();
     for (const count of counts) limit.set(count, await limits.fma(count));
-    report({ name, shape, contestants, answers, limit, threads, rounds });
+    report({ name, shape, contestants, answers, limit, threads, rounds: answers[0].length });
   } finally {
     for (const { worker } of contestants) await worker.stop();
     await limits.stop();

@@ -14,13 +14,13 @@ import { createInterface } from 'node:readline';
  */
 
 /**
- * Starts one and waits until it is ready. What it says on standard error is shown when it fails.
+ * Starts one, in a process group of its own so that a signal to this one's leaves it to us; waits until it is ready. What it says on standard error is shown when it fails.
  * @param {readonly string[]} command program and arguments
  * @param {{ readonly env?: Record<string, string | undefined>, readonly cwd?: string }} [options] variables to set, or to remove (undefined)
  * @returns {Promise<Worker>}
  */
 export async function startWorker([program, ...args], { env = {}, cwd } = {}) {
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env }, ...(cwd === undefined ? {} : { cwd }) });
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env }, ...(cwd === undefined ? {} : { cwd }) });
   let complaints = '';
   child.stderr.setEncoding('utf8').on('data', (text) => {
     complaints = (complaints + text).slice(-4000);
@@ -56,7 +56,7 @@ export async function startWorker([program, ...args], { env = {}, cwd } = {}) {
     const ended = new Promise((resolve) => child.once('close', resolve));
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.stdin.end();
-    const late = setTimeout(() => child.kill('SIGKILL'), 5000);
+    const late = setTimeout(() => child.kill('SIGKILL'), 2000);
     await ended;
     clearTimeout(late);
   }
