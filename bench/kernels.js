@@ -29,7 +29,7 @@ export async function run(options) {
   const only = options.values['only'];
   const sets = options.words.length === 0 ? ['products', 'attention', 'memory', 'optimizers'] : options.words;
   const cases = KERNEL_CASES.filter(({ set, name }) => sets.includes(set) && (only === undefined || name.includes(String(only))));
-  if (cases.length === 0) throw new RangeError(`no kernel case is called so: ${options.words.join(' ')} ${String(only ?? '')}`);
+  if (cases.length === 0) throw new RangeError(`no case of ${sets.join(', ')} has '${String(only ?? '')}' in its name`);
   const builds = buildsOf(options);
   buildLimits();
   if (options.prepare) return;

@@ -28,9 +28,10 @@ export function buildRevision(revision) {
   const commit = git('rev-parse', '--verify', '--short=12', `${revision}^{commit}`);
   const folder = join(root, 'build', 'bench', 'revisions', commit);
   if (!existsSync(folder)) {
-    const tree = join(mkdtempSync(join(tmpdir(), 'fulltune-revision-')), 'tree');
+    const scratch = mkdtempSync(join(tmpdir(), 'fulltune-revision-'));
+    const tree = join(scratch, 'tree');
+    git('worktree', 'add', '--detach', '--quiet', tree, commit);
     try {
-      git('worktree', 'add', '--detach', '--quiet', tree, commit);
       symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
       execFileSync(process.execPath, ['tools/build.js'], { cwd: tree, stdio: ['ignore', 'inherit', 'inherit'] });
       const fresh = `${folder}.${process.pid}`;
@@ -39,7 +40,7 @@ export function buildRevision(revision) {
       renameSync(fresh, folder);
     } finally {
       git('worktree', 'remove', '--force', tree);
-      rmSync(join(tree, '..'), { recursive: true, force: true });
+      rmSync(scratch, { recursive: true, force: true });
     }
   }
   return { name: `fulltune ${commit}`, dist: join(folder, 'dist'), env: { FULLTUNE_NATIVE: join(folder, 'build', 'fulltune.node') } };
