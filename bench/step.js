@@ -1,73 +1,118 @@
 /**
- * One training step (forward, backward, AdamW) on random weights, by op: where the time goes and how near it is to the multiply-add limit
- * measured in the same run.
- *
- *     npm run build && node bench/step.js [a|b] [blocks]    a: 10 M parameters, 4 × 256 tokens; b: SmolLM2-135M's shape, 1 × 512;
- *                                                           blocks: token blocks per slice of a chunked loss, else logits whole
+ * Whole training steps: forward, backward, clipping and AdamW. Words: a, b, c (default a and b); `scaling` adds one thread, `recompute` adds the run that keeps block
+ * inputs only. Each contestant is a process of its own, and all take turns.
  */
 
-import { compile } from '../dist/compile/compile.js';
-import { createCpuDevice } from '../dist/devices/cpu/cpu-device.js';
-import { parseModelConfig } from '../dist/models/model-config.js';
-import { plainPlan } from '../dist/run/training-plan.js';
-import { opOf } from '../dist/ops/index.js';
-import { TrainingState } from '../dist/train/training-state.js';
+import { startJaxJs } from './peers/jax-js/jax-js.js';
+import { SETTINGS, startPyTorch } from './peers/pytorch/pytorch.js';
+import { buildLimits, Limits } from './support/limits.js';
+import { opClass } from './support/op-class.js';
+import { allThreads, percent, record, showTable } from './support/report.js';
+import { buildsOf, workingTree } from './support/revision.js';
+import { inTurns } from './support/rounds.js';
+import { median, pairedRatio, summary } from './support/statistics.js';
+import { startStep } from './support/start-step.js';
+import { modelFlops, planChanges, STEP_SHAPES } from './support/step-shapes.js';
 
-const SHAPES = {
-  a: { rows: 4, length: 256, config: { hidden_size: 256, intermediate_size: 768, num_hidden_layers: 8, num_attention_heads: 8, num_key_value_heads: 8, vocab_size: 4096 } },
-  b: { rows: 1, length: 512, config: { hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30, num_attention_heads: 9, num_key_value_heads: 3, vocab_size: 49152 } },
-};
-const RUNS = 5;
+/** @typedef {import('./support/step-shapes.js').StepShape} StepShape */
+/** @typedef {import('./support/options.js').Options} Options */
 
-const name = process.argv[2] === 'a' ? 'a' : 'b';
-const { rows, length, config } = SHAPES[name];
-const loss = process.argv[3] === undefined ? { kind: 'whole' } : { kind: 'chunked', blocks: Number(process.argv[3]) };
-const model = parseModelConfig({ architectures: ['LlamaForCausalLM'], model_type: 'llama', tie_word_embeddings: true, max_position_embeddings: 2048, ...config }, 'bench');
-const device = createCpuDevice();
-const plan = {
-  ...plainPlan({ rowLength: length }), loss, batch: { rowsPerUpdate: rows, microBatchSize: rows, accumulationSteps: 1 },
-};
-const run = compile({ model, plan, device, purpose: 'train' });
-const state = await TrainingState.create(device, run.memory, run.constants);
-for (const { value, offset } of state.blocks('parameter')) {
-  const count = value.shape.reduce((product, size) => product * size, 1);
-  const values = Float32Array.from({ length: count }, (_, i) => (value.shape.length === 1 ? 1 : Math.sin(i * 12.9898) * 0.03));
-  state.arena.write(offset, new Uint8Array(values.buffer));
+export const title = 'whole training steps: a (10 M), b (SmolLM2-135M), c (Qwen2.5-0.5B); scaling, recompute';
+
+/** @param {Options} options */
+export async function run(options) {
+  const extra = ['scaling', 'recompute'];
+  const unknown = options.words.find((word) => !Object.hasOwn(STEP_SHAPES, word) && !extra.includes(word));
+  if (unknown !== undefined) throw new RangeError(`'${unknown}' is none of ${[...Object.keys(STEP_SHAPES), ...extra].join(', ')}`);
+  const named = options.words.filter((word) => !extra.includes(word));
+  buildLimits();
+  buildsOf(options);
+  if (options.prepare) return;
+  for (const name of named.length === 0 ? ['a', 'b'] : named) await measureShape(name, STEP_SHAPES[name], options);
 }
-const tokens = rows * length;
-const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 7919) % config.vocab_size);
-const inputs = {
-  ids, labels: Int32Array.from(ids, (id) => (id * 31) % config.vocab_size), positions: Int32Array.from(ids, (_, i) => i % length), documentStart: new Int32Array(tokens),
-  lossWeight: 1 / tokens, learningRate: 1e-5, step: 1,
-};
-const { compute, commit } = run.steps.step;
-const times = [];
-const byOp = new Map();
-let limit = 0;
-for (let index = -2; index < RUNS; index++) {
-  limit = Math.max(limit, await device.measurePeak());
-  state.setInputs(compute, inputs);
-  let stepMs = 0;
-  for (const program of [compute, commit]) {
-    const started = performance.now();
-    const loaded = state.program(program);
-    await loaded.run();
-    stepMs += performance.now() - started;
-    if (index < 0) continue;
-    loaded.timings().forEach((ms, i) => {
-      const { op } = program.instructions[i];
-      byOp.set(op, (byOp.get(op) ?? 0) + ms / RUNS);
-    });
+
+/**
+ * @param {string} name
+ * @param {StepShape} shape
+ * @param {Options} options
+ */
+async function measureShape(name, shape, options) {
+  const threads = options.threads?.[0] ?? allThreads;
+  const limits = await Limits.start();
+  const contestants = [];
+  try {
+    for (const { label, start, ...rest } of contestantsOf(name, shape, threads, options)) {
+      const worker = await start().catch((/** @type {Error} */ error) => error);
+      if (worker instanceof Error) console.log(`${label}: left out, ${worker.message}`);
+      else contestants.push({ name: label, worker, measure: () => worker.ask({}), ...rest });
+    }
+    const counts = [...new Set(contestants.map((one) => one.threads ?? threads))];
+    const rounds = Math.min(options.rounds, shape.rounds);
+    const answers = (await inTurns(contestants, [name], rounds, async () => {
+      for (const count of counts) await limits.measureFma(count);
+    })).map(([ofCase]) => ofCase);
+    const limit = new Map();
+    for (const count of counts) limit.set(count, await limits.fma(count));
+    report({ name, shape, contestants, answers, limit, threads, rounds: answers[0].length });
+  } finally {
+    for (const { worker } of contestants) await worker.stop();
+    await limits.stop();
   }
-  if (index >= 0) times.push(stepMs);
 }
-times.sort((x, y) => x - y);
-const flops = compute.instructions.reduce((sum, { op, inputs: a, outputs: b, attrs }) => sum + (opOf(op).bound === 'compute' ? opOf(op).flops(a, b, attrs) : 0), 0);
-const medianMs = times[Math.floor(RUNS / 2)];
-console.log(JSON.stringify({
-  bench: 'step', shape: name, loss: loss.kind, device: device.description, limitGflops: Math.round(limit / 1e9), medianMs: Math.round(medianMs), bestMs: Math.round(times[0]),
-  tokensPerSecond: Math.round((tokens / medianMs) * 1000), mfu: Number((flops / medianMs / 1e-3 / limit).toFixed(3)), arenaBytes: run.memory.arenaBytes,
-}));
-const total = [...byOp.values()].reduce((sum, ms) => sum + ms, 0);
-for (const [op, ms] of [...byOp].sort(([, x], [, y]) => y - x).slice(0, 12)) console.log(`${op.padEnd(26)} ${ms.toFixed(1).padStart(8)} ms  ${((100 * ms) / total).toFixed(1).padStart(5)} %`);
-state.free();
+
+/**
+ * @param {string} name
+ * @param {StepShape} shape
+ * @param {number} threads
+ * @param {Options} options
+ */
+function contestantsOf(name, shape, threads, options) {
+  const loss = options.values['loss'] === undefined ? undefined : Number(options.values['loss']);
+  const fulltune = (/** @type {import('./support/revision.js').Build} */ build, again = false, count = threads) => () => startStep(build, { shape, threads: count, changes: planChanges(shape, { again, blocks: loss }) });
+  const list = buildsOf(options).map((build) => ({ label: build.name, start: fulltune(build) }));
+  if (options.words.includes('recompute')) list.push({ label: 'fulltune, recompute', start: fulltune(workingTree, true) });
+  if (options.words.includes('scaling')) list.push({ label: 'fulltune, 1 thread', threads: 1, start: fulltune(workingTree, false, 1) });
+  if (!options.peers || shape.plan !== 'plain') return list; // c is reported by itself
+  for (const [setting, label] of Object.entries(SETTINGS)) list.push({ label: `PyTorch, ${label}`, start: () => startPyTorch({ python: options.python, setting, shape, threads }) });
+  if (name === 'a') for (const count of new Set([1, threads])) list.push({ label: `jax-js, ${count} ${count === 1 ? 'thread' : 'threads'}`, threads: count, start: () => startJaxJs(shape, count) });
+  return list;
+}
+
+function report({ name, shape, contestants, answers, limit, threads, rounds }) {
+  const tokens = shape.rows * shape.length;
+  const flops = modelFlops(shape);
+  const times = answers.map((ofRounds) => ofRounds.map(({ ms }) => ms));
+  const lines = contestants.map((contestant, who) => {
+    const { median: middle, best, spread } = summary(times[who]);
+    const own = limit.get(contestant.threads ?? threads);
+    const peakBytes = answers[who].at(-1).peakBytes;
+    const outside = answers[who].map(({ outsideMs, ms }) => outsideMs / ms).filter((share) => !Number.isNaN(share));
+    return {
+      name: contestant.name, threads: contestant.threads ?? threads, greeting: contestant.worker.greeting, medianMs: middle, bestMs: best, spread, tokensPerSecond: (tokens / middle) * 1000, bestTokensPerSecond: (tokens / best) * 1000,
+      mfu: flops / middle / 1e-3 / own, bestMfu: flops / best / 1e-3 / own, peakBytes, outside: outside.length === 0 ? undefined : median(outside), ahead: pairedRatio(times[who], times[0]),
+    };
+  });
+  const [first] = lines;
+  console.log(`\n${name}: ${shape.title}; limit ${[...limit].map(([count, rate]) => `${(rate / 1e9).toFixed(1)} GFLOP/s on ${count}`).join(', ')}; ${rounds} rounds`);
+  showTable(['', 'tokens/s', 'best', 'spread', 'MFU', 'best', 'peak, MiB', 'outside kernels', 'fulltune ahead', 'its peak'], lines.map((line) => [
+    line.name, line.tokensPerSecond.toFixed(0), line.bestTokensPerSecond.toFixed(0), percent(line.spread, 0), line.mfu.toFixed(3), line.bestMfu.toFixed(3), (line.peakBytes / 2 ** 20).toFixed(0),
+    line.outside === undefined ? '' : percent(line.outside, 2), line === first ? '' : `${line.ahead.toFixed(2)} x`, line === first ? '' : `${(first.peakBytes / line.peakBytes).toFixed(2)} x`,
+  ]));
+  const classes = classTimes(answers[0]);
+  const all = [...classes.values()].reduce((sum, ms) => sum + ms, 0);
+  console.log('');
+  showTable([`${contestants[0].name}, by kind of op`, 'ms', 'share'], [...classes].sort(([, x], [, y]) => y - x).map(([kind, ms]) => [kind, ms.toFixed(1), percent(ms / all)]));
+  record('step', { shape: name, title: shape.title, threads, rounds, limitFlopsPerSecond: Object.fromEntries(limit), contestants: lines, opMs: medianByOp(answers[0]), classMs: Object.fromEntries(classes) });
+}
+
+/** Median milliseconds of each op over the rounds. */
+function medianByOp(answers) {
+  const names = new Set(answers.flatMap(({ byOp }) => Object.keys(byOp)));
+  return Object.fromEntries([...names].map((op) => [op, median(answers.map(({ byOp }) => byOp[op] ?? 0))]));
+}
+
+function classTimes(answers) {
+  const classes = new Map([['outside kernels', median(answers.map(({ outsideMs }) => outsideMs))]]);
+  for (const [op, ms] of Object.entries(medianByOp(answers))) classes.set(opClass(op), (classes.get(opClass(op)) ?? 0) + ms);
+  return classes;
+}

@@ -21,7 +21,7 @@ function replaceBlock(page, name, text) {
 
 /** The last result of each rung, in the order of the last run. */
 function measured() {
-  if (!existsSync(ladder)) return 'No results are stored: `node bench/memory.js ladder`.';
+  if (!existsSync(ladder)) return 'No results are stored: `npm run bench -- memory ladder`.';
   const byLabel = new Map();
   for (const line of readFileSync(ladder, 'utf8').trim().split('\n').map((text) => JSON.parse(text))) {
     byLabel.delete(line.label);

@@ -3,14 +3,12 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { initModel } from '../../dist/index.js';
+import { SMOLLM2 } from './step-shapes.js';
 
 const LLAMA = { architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu', rms_norm_eps: 1e-5, initializer_range: 0.02, torch_dtype: 'float32' };
 
 export const SHAPES = {
-  'smollm2-135m': {
-    ...LLAMA, hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30, num_attention_heads: 9, num_key_value_heads: 3, vocab_size: 49152,
-    tie_word_embeddings: true, max_position_embeddings: 8192, rope_theta: 100000,
-  },
+  'smollm2-135m': { ...LLAMA, ...SMOLLM2, max_position_embeddings: 8192 },
   'llama-3.2-1b': {
     ...LLAMA, hidden_size: 2048, intermediate_size: 8192, num_hidden_layers: 16, num_attention_heads: 32, num_key_value_heads: 8, vocab_size: 128256,
     tie_word_embeddings: true, max_position_embeddings: 8192, rope_theta: 500000, head_dim: 64,

@@ -1,9 +1,10 @@
 /** One training run in a process of its own, so that its peak is its own: settings (and perhaps a plan) in as JSON, one line of JSON out. */
 
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { createReadStream, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { train } from '../../dist/index.js';
+import { highWaterBytes } from '../support/answers.js';
 
 const { config, plan, hashWeights = true } = JSON.parse(readFileSync(0, 'utf8'));
 const started = performance.now();
@@ -35,13 +36,6 @@ console.log(JSON.stringify({
   techniques: start.techniques,
 }));
 rmSync(config.output_dir, { recursive: true, force: true });
-
-/** The process's own high water, from the system. */
-function highWaterBytes() {
-  if (!existsSync('/proc/self/status')) return undefined;
-  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
-  return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
-}
 
 async function hashOf(folder) {
   const hash = createHash('sha256');
