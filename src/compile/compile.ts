@@ -107,22 +107,40 @@ function isFused({ batch }: TrainingPlan, { rowLengths }: BatchShape): boolean {
  * They do not depend on what the `step` techniques choose.
  */
 export function buildGraphs(options: BuildOptions): Readonly<Record<string, Graph>> {
-  const { plan } = options;
+  const graphs = new Map<string, Graph>();
+  for (const part of runParts(options)) graphs.set(part.name, buildPart(options, part, () => graphs.values().next().value!));
+  return Object.fromEntries(graphs);
+}
+
+/** One graph of a run. */
+export type RunPart = { readonly name: string; readonly length: number } & (
+  | { readonly kind: 'micro-step'; readonly mode: GradientMode }
+  | { readonly kind: 'update' | 'evaluate' }
+);
+
+/** The graphs of a run, not built yet; micro-steps come first. */
+export function runParts({ plan, purpose }: Omit<BuildOptions, 'model'>): readonly RunPart[] {
   const batch = batchShape(plan);
-  const graphs: Record<string, Graph> = {};
-  if (options.purpose === 'train') {
-    const fused = isFused(plan, batch);
-    for (const length of batch.rowLengths) {
-      if (fused) graphs['step'] = microStep(options, batch.microBatchSize, length, 'whole');
-      else {
-        graphs[`micro-step ${length} first`] = microStep(options, batch.microBatchSize, length, 'first');
-        graphs[`micro-step ${length} next`] = microStep(options, batch.microBatchSize, length, 'next');
-      }
-    }
-    if (!fused) graphs['update'] = updateOnly(options, Object.values(graphs)[0]!);
+  const evaluation = batch.rowLengths.map((length): RunPart => ({ kind: 'evaluate', name: `evaluate ${length}`, length }));
+  if (purpose === 'evaluate') return evaluation;
+  if (isFused(plan, batch)) return [...batch.rowLengths.map((length): RunPart => ({ kind: 'micro-step', name: 'step', length, mode: 'whole' })), ...evaluation];
+  const micro = batch.rowLengths.flatMap((length) => (['first', 'next'] as const).map((mode): RunPart => ({ kind: 'micro-step', name: `micro-step ${length} ${mode}`, length, mode })));
+  return [...micro, { kind: 'update', name: 'update', length: 0 }, ...evaluation];
+}
+
+/** Builds one graph. `micro` gives a micro-step of the same run: the update finds its gradients there. */
+export function buildPart(options: BuildOptions, part: RunPart, micro: () => Graph): Graph {
+  const { microBatchSize } = batchShape(options.plan);
+  switch (part.kind) {
+    case 'micro-step':
+      return microStep(options, microBatchSize, part.length, part.mode);
+    case 'update':
+      return updateOnly(options, micro());
+    case 'evaluate':
+      return tidy(forwardPass(options, microBatchSize, part.length));
+    default:
+      return part satisfies never;
   }
-  for (const length of batch.rowLengths) graphs[`evaluate ${length}`] = tidy(forwardPass(options, batch.microBatchSize, length));
-  return graphs;
 }
 
 /** The `step` rewrites of `plan`, and what may follow any rewrite. */

@@ -17,6 +17,8 @@ export interface TimeModel {
   nodeMs(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number;
   /** One run of a whole graph. */
   graphMs(graph: Graph): number;
+  /** What goes on beside one another during one run, the longest of which is `graphMs`; each is a sum over nodes. */
+  busyMs(graph: Graph): readonly number[];
 }
 
 export interface PlanRequest {
@@ -79,8 +81,9 @@ export function compilePlan({ model, device, memoryBytes, time }: Pick<PlanReque
 }
 
 /** What techniques that propose by search go by: the graph of a whole step, or of a micro-step that goes on. */
-export function stepContext({ packing }: TrainingPlan, graphs: Readonly<Record<string, Graph>>, time: TimeModel): StepContext {
+export function stepContext({ packing }: TrainingPlan, graphs: Readonly<Record<string, Graph>>, { time, model }: Pick<PlanRequest, 'time' | 'model'>): StepContext {
   return {
+    layers: model.layers,
     graph: graphs['step'] ?? graphs[`micro-step ${packing.rowLengths.at(-1)!} next`]!,
     nodeMs: ({ values }, { op, inputs, outputs, attrs }) => time.nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs),
   };

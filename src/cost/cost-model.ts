@@ -25,6 +25,8 @@ export interface CostModel {
   nodeMs(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number;
   /** Milliseconds of one run. Reading and writing files goes on beside the computing: the longer of the two counts. */
   graphMs(graph: Graph): number;
+  /** The two, apart. */
+  busyMs(graph: Graph): readonly [computing: number, transferring: number];
 }
 
 const PRODUCTS: ReadonlySet<string> = new Set(['matmul_nn', 'matmul_nt', 'matmul_tn']);
@@ -58,9 +60,7 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
     return ms;
   };
 
-  return {
-    nodeMs,
-    graphMs({ nodes, values }) {
+  const busyMs: CostModel['busyMs'] = ({ nodes, values }) => {
       let computing = 0;
       let transferring = 0;
       for (const node of nodes) {
@@ -76,9 +76,10 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
           computing += ms;
         }
       }
-      return Math.max(computing, transferring);
-    },
+      return [computing, transferring];
   };
+
+  return { nodeMs, busyMs, graphMs: (graph) => Math.max(...busyMs(graph)) };
 }
 
 function keyOf({ dtype, shape }: TensorType): string {

@@ -13,20 +13,24 @@ export interface Placement {
   readonly bytes: number;
 }
 
+/** Bytes that are live at each position up to `last`. */
+export function liveAt(ranges: readonly LiveRange[], { alignment, last }: { readonly alignment: number; readonly last: number }): Float64Array {
+  const live = new Float64Array(last + 2);
+  for (const range of ranges) {
+    const bytes = alignUp(range.bytes, alignment);
+    live[range.birth]! += bytes;
+    live[range.death + 1]! -= bytes;
+  }
+  for (let position = 1; position <= last; position++) live[position]! += live[position - 1]!;
+  return live.subarray(0, last + 1);
+}
+
 /** The most bytes that are live at one position, and where: no placement can need less. */
 export function peakLive(ranges: readonly LiveRange[], alignment: number): { readonly bytes: number; readonly position: number } {
   const last = ranges.reduce((max, range) => Math.max(max, range.death), 0);
-  const change = new Float64Array(last + 2);
-  for (const range of ranges) {
-    const bytes = alignUp(range.bytes, alignment);
-    change[range.birth]! += bytes;
-    change[range.death + 1]! -= bytes;
-  }
-  let live = 0;
   let best = { bytes: 0, position: 0 };
-  change.forEach((delta, position) => {
-    live += delta;
-    if (live > best.bytes) best = { bytes: live, position };
+  liveAt(ranges, { alignment, last }).forEach((bytes, position) => {
+    if (bytes > best.bytes) best = { bytes, position };
   });
   return best;
 }

@@ -6,7 +6,7 @@
 import { alignUp } from '../base/bytes.ts';
 import type { Attrs, Graph, Node, Value } from '../graph/graph.ts';
 import { byteCount, formatType, sameShape, type TensorType } from '../graph/shape.ts';
-import { placeRanges, peakLive, type Placement } from './arena.ts';
+import { liveAt, placeRanges, peakLive, type Placement } from './arena.ts';
 import { checkPlacement } from './check.ts';
 import { placeRegions, type FileBlock } from './file-layout.ts';
 import { liveness, type Liveness } from './liveness.ts';
@@ -49,20 +49,23 @@ export interface MemoryPlan {
   readonly fileBytes: number;
 }
 
-/** Bytes of the persistent values of all `graphs`. */
-export function persistentBytes(graphs: readonly Graph[], { alignment }: MemoryRules): number {
-  return endOf(placePersistent(graphs, alignment), alignment);
-}
-
 function endOf(persistent: ReadonlyMap<string, PersistentBlock>, alignment: number): number {
   let end = 0;
   for (const { offset, value } of persistent.values()) end = Math.max(end, offset + alignUp(byteCount(value), alignment));
   return end;
 }
 
-/** Most transient bytes of `graph` that live at once, without placing anything: no arena is smaller, and ours are hardly larger. */
-export function transientBytes(graph: Graph, rules: MemoryRules): number {
-  return peakLive(liveRanges(graph, rules).ranges, rules.alignment).bytes;
+/**
+ * Transient bytes of `graph` that live at each position, without placing anything: no arena is smaller than the most, and ours are hardly larger. The
+ * last one counts what the host reads afterwards.
+ */
+export function liveBytes(graph: Graph, rules: MemoryRules): Float64Array {
+  return liveAt(liveRanges(graph, rules).ranges, { alignment: rules.alignment, last: graph.nodes.length });
+}
+
+/** Bytes of each persistent value of `graph`, by name. */
+export function persistentBlocks(graph: Graph, { alignment }: MemoryRules): ReadonlyMap<string, number> {
+  return new Map([...placePersistent([graph], alignment).values()].map(({ value }) => [value.name, alignUp(byteCount(value), alignment)]));
 }
 
 function liveRanges(graph: Graph, rules: MemoryRules): Liveness {

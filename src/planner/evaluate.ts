@@ -1,130 +1,147 @@
-/** Memory and time of candidate plans, read off their compiled graphs. Graphs that candidates share are built once. */
+/** Memory and time of candidate plans, at full depth or by probe. Graphs that candidates share are built, rewritten and read off once. */
 
-import { buildGraphs, finishGraphs } from '../compile/compile.ts';
-import { stepContext, type PlanRequest, type TimeModel } from '../compile/planned-run.ts';
+import { buildPart, runParts, type RunPart } from '../compile/compile.ts';
+import { stepContext, type PlanRequest } from '../compile/planned-run.ts';
 import type { Graph } from '../graph/graph.ts';
-import { persistentBytes, transientBytes } from '../memory/memory-plan.ts';
-import { processBytesFor } from '../memory/report.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
-import { proposals } from './space.ts';
+import { TECHNIQUES } from '../techniques/index.ts';
+import type { PlannedTechnique } from '../techniques/technique.ts';
+import type { Candidate } from './candidate.ts';
+import { candidateOf, figuresOf, runFigures, type GraphFigures, type RunFigures } from './figures.ts';
+import { Path, type Found, type Proposals } from './path.ts';
+import { probe, probeSections } from './probe.ts';
+import { placesIn, resized, sectionsOf, type Sections, type Subject } from './sections.ts';
+import { proposals, type Combination } from './space.ts';
 
-export interface Candidate {
-  readonly plan: TrainingPlan;
-  /** Least bytes of the process: the arena is at most a little larger. */
-  readonly bytes: number;
-  /** Predicted time of one update. */
-  readonly stepMs: number;
-}
+const STEP_TECHNIQUES = TECHNIQUES.filter(({ stage }) => stage === 'step');
 
-interface FixedPart {
-  readonly persistentBytes: number;
-  readonly transientBytes: number;
-  readonly instructions: number;
-  readonly updateMs: number;
-}
+/** The techniques whose values each kind of graph depends on before any `step` rewrite. */
+const DEPENDS_ON: Readonly<Record<string, readonly PlannedTechnique['stage'][]>> = {
+  whole: ['batch', 'forward', 'update'], next: ['batch', 'forward'], evaluate: ['batch', 'forward'], update: ['forward', 'update'],
+};
 
 export class Evaluator {
   private readonly request: PlanRequest;
-  private readonly time: TimeModel;
-  private readonly built = new Map<string, Readonly<Record<string, Graph>>>();
-  private readonly paths = new Map<string, readonly TrainingPlan[]>();
-  private readonly fixedParts = new Map<string, FixedPart>();
-  private readonly candidates = new Map<string, Candidate>();
+  private readonly built = new Map<string, Graph>();
+  private readonly rewrites = new WeakMap<Graph, Map<string, Graph>>();
+  private readonly figures = new WeakMap<Graph, Map<string, GraphFigures>>();
+  private readonly runs = new Map<string, RunFigures>();
+  private readonly proposed = new WeakMap<Graph, Proposals>();
+  private readonly paths = new Map<TrainingPlan, Path>();
+  private probes = true;
+  private count = 0;
 
   constructor(request: PlanRequest) {
     this.request = request;
-    this.time = request.time;
   }
 
-  /** How many plans were compiled. */
+  /** How many plans were rewritten and scheduled at full depth. */
   get evaluated(): number {
-    return this.candidates.size;
+    return this.count;
   }
 
-  /** Everything evaluated so far. */
-  all(): readonly Candidate[] {
-    return [...this.candidates.values()];
+  /** Whether probes have agreed with what was found at full depth, so far. */
+  get trustsProbes(): boolean {
+    return this.probes;
   }
 
-  /** The candidates that a combination unfolds into, from most memory to least and from fastest to slowest. */
-  path(plan: TrainingPlan): readonly TrainingPlan[] {
-    const key = pathKey(plan);
-    let path = this.paths.get(key);
+  /** The candidates that a combination unfolds into. */
+  path({ plan }: Combination): Path {
+    let path = this.paths.get(plan);
     if (path === undefined) {
-      path = proposals(plan, this.request, stepContext(plan, this.graphs(plan), this.time));
-      this.paths.set(key, path);
+      path = new Path(plan, this.proposals(plan), this);
+      this.paths.set(plan, path);
     }
     return path;
   }
 
+  /** Every candidate that was looked at so far. */
+  seen(): readonly Found[] {
+    return [...this.paths.values()].flatMap((path) => [...path.seen].map((index) => ({ path, index, candidate: path.estimate(index) })));
+  }
+
+  /** Time and a lower bound of the memory; what `evaluate` says where probes cannot be had. */
+  estimate(plan: TrainingPlan): Candidate {
+    return (this.probes ? this.probe(plan) : undefined) ?? this.evaluate(plan);
+  }
+
+  private probe(plan: TrainingPlan): Candidate | undefined {
+    return probe({ model: this.request.model, plan }, (subject, sections) => {
+      const key = `${sections.join()} ${keyOf(subject.plan, TECHNIQUES)} ${subject.plan.frozen.join()}`;
+      let figures = this.runs.get(key);
+      if (figures === undefined) this.runs.set(key, (figures = this.measure(subject, sections)));
+      return figures;
+    });
+  }
+
+  /** At full depth. */
   evaluate(plan: TrainingPlan): Candidate {
-    const key = JSON.stringify(plan);
-    let candidate = this.candidates.get(key);
-    if (candidate === undefined) {
-      const { device } = this.request;
-      const finished = finishGraphs(plan, pick(this.graphs(plan), isStep));
-      const fixed = this.fixed(plan, finished);
-      const steps = Object.entries(finished);
-      const transient = steps.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), fixed.transientBytes);
-      // A micro-step that starts the gradients has a program too.
-      const instructions = steps.reduce((sum, [name, graph]) => sum + graph.nodes.length * (name === 'step' ? 1 : 2), 0);
-      const stepMs = steps.reduce((sum, [, graph]) => sum + this.time.graphMs(graph), 0) / steps.length;
-      candidate = { plan, bytes: fixed.persistentBytes + transient + processBytesFor(fixed.instructions + instructions), stepMs: plan.batch.accumulationSteps * stepMs + fixed.updateMs };
-      this.candidates.set(key, candidate);
-    }
+    const subject = { model: this.request.model, plan };
+    this.count++;
+    const candidate = candidateOf(plan, this.measure(subject, sectionsOf(subject)));
+    // Layers that are not alike after all: from here on nothing is probed.
+    const probed = this.probes ? this.probe(plan) : undefined;
+    if (probed !== undefined && (probed.bytes > candidate.bytes || Math.abs(probed.stepMs - candidate.stepMs) > 1e-6 * candidate.stepMs)) this.probes = false;
     return candidate;
   }
 
-  /** What is the same for all candidates of one path: everything but the micro-steps, of which `steps` are those of `plan`. */
-  private fixed(plan: TrainingPlan, steps: Readonly<Record<string, Graph>>): FixedPart {
-    const key = pathKey(plan);
-    let part = this.fixedParts.get(key);
-    if (part === undefined) {
-      const { device } = this.request;
-      const graphs = finishGraphs(plan, pick(this.graphs(plan), (name) => name === 'update' || name.startsWith('evaluate ')));
-      const others = Object.entries(graphs);
-      part = {
-        persistentBytes: persistentBytes([...Object.values(graphs), ...Object.values(steps)], device),
-        transientBytes: others.reduce((most, [, graph]) => Math.max(most, transientBytes(graph, device)), 0),
-        instructions: others.reduce((sum, [, graph]) => sum + graph.nodes.length, 0),
-        updateMs: graphs['update'] === undefined ? 0 : this.time.graphMs(graphs['update']),
-      };
-      this.fixedParts.set(key, part);
+  private measure(subject: Subject, sections: Sections): RunFigures {
+    // A micro-step that starts the gradients is as the one that goes on with them.
+    const parts = runParts({ plan: subject.plan, purpose: 'train' }).filter((part) => part.kind !== 'micro-step' || part.mode !== 'first');
+    return runFigures(Object.fromEntries(parts.map((part) => [part.name, this.graphFigures(subject, part, { sections, parts })])));
+  }
+
+  private graphFigures(subject: Subject, part: RunPart, { sections, parts }: { readonly sections: Sections; readonly parts: readonly RunPart[] }): GraphFigures {
+    const rewritten = this.rewritten(subject, this.graph(subject, part, parts));
+    const byPlaces = this.figures.get(rewritten) ?? new Map<string, GraphFigures>();
+    this.figures.set(rewritten, byPlaces);
+    const key = sections.join();
+    let figures = byPlaces.get(key);
+    if (figures === undefined) byPlaces.set(key, (figures = figuresOf(rewritten, { ...this.request, places: placesIn(sections) })));
+    return figures;
+  }
+
+  private graph(subject: Subject, part: RunPart, parts: readonly RunPart[]): Graph {
+    const { plan, model } = subject;
+    const stages = DEPENDS_ON[part.kind === 'micro-step' ? part.mode : part.kind]!;
+    const key = `${part.name} ${model.layers} ${keyOf(plan, TECHNIQUES.filter(({ stage }) => stages.includes(stage)))} ${plan.frozen.join()}`;
+    let graph = this.built.get(key);
+    if (graph === undefined) this.built.set(key, (graph = buildPart({ model, plan, purpose: 'train' }, part, () => this.graph(subject, parts[0]!, parts))));
+    return graph;
+  }
+
+  /** The graph after the `step` rewrites; those of small models are kept, for many plans begin with the same ones. */
+  private rewritten({ model, plan }: Subject, graph: Graph): Graph {
+    return STEP_TECHNIQUES.reduce((before, technique) => {
+      if (model.layers === this.request.model.layers) return technique.rewriteStep(plan, before);
+      const known = this.rewrites.get(before) ?? new Map<string, Graph>();
+      this.rewrites.set(before, known);
+      const key = `${technique.name} ${technique.key(plan)}`;
+      let after = known.get(key);
+      if (after === undefined) known.set(key, (after = technique.rewriteStep(plan, before)));
+      return after;
+    }, graph);
+  }
+
+  private proposals(plan: TrainingPlan): Proposals {
+    const whole: Subject = { model: this.request.model, plan };
+    const lengths = this.probes ? probeSections(whole) : undefined;
+    const subject = lengths === undefined ? whole : resized(whole, sectionsOf(whole), lengths);
+    const parts = runParts({ plan, purpose: 'train' }).filter((part) => part.kind === 'micro-step' && part.mode !== 'first');
+    const graphs = Object.fromEntries(parts.slice(-1).map((part) => [part.name, this.graph(subject, part, parts)]));
+    const step = stepContext(plan, graphs, this.request);
+    let proposed = this.proposed.get(step.graph);
+    if (proposed === undefined) {
+      const plans = proposals(plan, this.request, step);
+      const pieces = plans.map((each) => sectionsOf({ ...whole, plan: each }).length);
+      const fewest = Math.min(...pieces);
+      proposed = { plans, landmarks: plans.map((_, index) => index).filter((index) => pieces[index] === fewest) };
+      this.proposed.set(step.graph, proposed);
     }
-    return part;
-  }
-
-  /** What a whole compilation found: the arena may be a little larger than its lower bound. */
-  correct(plan: TrainingPlan, bytes: number): void {
-    this.candidates.set(JSON.stringify(plan), { ...this.evaluate(plan), bytes });
-  }
-
-  private graphs(plan: TrainingPlan): Readonly<Record<string, Graph>> {
-    const key = buildKey(plan);
-    let graphs = this.built.get(key);
-    if (graphs === undefined) {
-      graphs = buildGraphs({ model: this.request.model, plan, purpose: 'train' });
-      this.built.set(key, graphs);
-    }
-    return graphs;
+    return proposed;
   }
 }
 
-/** What the graphs before any `step` rewrite depend on. */
-function buildKey({ packing, batch, precision, loss, optimizer }: TrainingPlan): string {
-  return JSON.stringify([packing, batch, precision, loss, optimizer]);
-}
-
-/** What else a path of candidates depends on. */
-function pathKey(plan: TrainingPlan): string {
-  return buildKey(plan) + JSON.stringify([plan.update, plan.offload]);
-}
-
-/** A fused step, or the micro-steps that go on with the gradients: the first ones, which start them, need as much and take as long. */
-function isStep(name: string): boolean {
-  return name === 'step' || /^micro-step \d+ next$/.test(name);
-}
-
-function pick(graphs: Readonly<Record<string, Graph>>, isWanted: (name: string) => boolean): Readonly<Record<string, Graph>> {
-  return Object.fromEntries(Object.entries(graphs).filter(([name]) => isWanted(name)));
+function keyOf(plan: TrainingPlan, techniques: readonly PlannedTechnique[]): string {
+  return techniques.map((technique) => technique.key(plan)).join(' ');
 }

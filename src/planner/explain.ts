@@ -5,7 +5,9 @@ import type { PlannedRun, PlanRequest } from '../compile/planned-run.ts';
 import type { Choice } from '../run/events.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
 import type { PlannedTechnique } from '../techniques/technique.ts';
-import type { Candidate, Evaluator } from './evaluate.ts';
+import type { Candidate } from './candidate.ts';
+import type { Evaluator } from './evaluate.ts';
+import type { Found } from './path.ts';
 import { conflictOfOthers, type SpaceRequest } from './space.ts';
 
 export interface ExplainContext {
@@ -20,25 +22,31 @@ export function reasonsFor(chosen: Candidate, context: ExplainContext): readonly
 }
 
 function reasonFor(technique: PlannedTechnique, chosen: Candidate, { evaluator, request, planned }: ExplainContext): string {
-  const others = evaluator.all().filter(({ plan }) => !technique.same(plan, chosen.plan) && sameBut(technique, plan, chosen.plan));
+  const others = evaluator.seen().filter(({ candidate: { plan } }) => !technique.same(plan, chosen.plan) && sameBut(technique, plan, chosen.plan));
   if (others.length === 0) {
     if (technique.proposes) return planned.fits ? 'it fits so' : 'the settings leave nothing else';
     return conflictOfOthers(technique, chosen.plan, request) ?? 'the settings leave nothing else';
   }
   const name = ({ plan }: Candidate): string => technique.brief(plan) || technique.explain(plan).value;
-  const faster = others.filter(({ stepMs, bytes }) => stepMs < chosen.stepMs && bytes > request.memoryBytes);
+  const faster = others.filter(({ candidate: { stepMs, bytes } }) => stepMs < chosen.stepMs && bytes > request.memoryBytes);
   if (faster.length > 0) {
-    const nearest = faster.reduce((a, b) => (b.bytes < a.bytes ? b : a));
+    const nearest = leastOf(faster, ({ bytes }) => bytes);
     return `${name(nearest)} would need ${formatBytes(nearest.bytes)}${planned.fits ? '' : ' too'}`;
   }
-  const fits = others.filter(({ bytes }) => bytes <= request.memoryBytes);
-  if (fits.length > 0) {
-    const next = fits.reduce((a, b) => (b.stepMs < a.stepMs ? b : a));
+  const fits = others.filter(({ candidate: { bytes } }) => bytes <= request.memoryBytes);
+  const next = fits.length === 0 ? undefined : leastOf(fits, ({ stepMs }) => stepMs);
+  if (next !== undefined && next.bytes <= request.memoryBytes) {
     const more = (next.stepMs / chosen.stepMs - 1) * 100;
     return more < 0.05 ? `${name(next)} would be no faster` : `${name(next)} would take ${more.toFixed(more < 10 ? 1 : 0)} % longer`;
   }
-  const smallest = others.reduce((a, b) => (b.bytes < a.bytes ? b : a));
+  const smallest = leastOf(others, ({ bytes }) => bytes);
   return `${name(smallest)} would need ${formatBytes(smallest.bytes)}`;
+}
+
+/** The one with the least of something by estimate, as it is at full depth. */
+function leastOf(list: readonly Found[], of: (candidate: Candidate) => number): Candidate {
+  const { path, index } = list.reduce((a, b) => (of(b.candidate) < of(a.candidate) ? b : a));
+  return path.evaluate(index);
 }
 
 /** Whether all techniques that propose nothing, but for this one, have the same value in both plans. */

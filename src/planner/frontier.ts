@@ -4,8 +4,10 @@ import type { PlanRequest } from '../compile/planned-run.ts';
 import type { FrontierPoint } from '../run/frontier.ts';
 import type { NumericsTier, TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
-import type { Candidate, Evaluator } from './evaluate.ts';
-import { search } from './search.ts';
+import type { Candidate } from './candidate.ts';
+import type { Evaluator } from './evaluate.ts';
+import type { Found } from './path.ts';
+import { searchEstimates, smallestOf } from './search.ts';
 import type { Combination } from './space.ts';
 
 const POINTS = 10;
@@ -19,17 +21,19 @@ export interface FrontierContext {
 /** Most memory first. A plan that changes the numbers is there only where it needs less memory than all that do not. */
 export function frontierOf(chosen: Candidate, { evaluator, request, groups }: FrontierContext): readonly FrontierPoint[] {
   const points = new Map<string, Candidate>([[JSON.stringify(chosen.plan), chosen]]);
-  const add = (candidate: Candidate | undefined): void => {
-    if (candidate !== undefined) points.set(JSON.stringify(candidate.plan), candidate);
+  const add = (found: Found | undefined): void => {
+    if (found === undefined) return;
+    const key = JSON.stringify(found.candidate.plan);
+    if (!points.has(key)) points.set(key, found.path.evaluate(found.index));
   };
   let floor = Infinity;
   for (const group of groups) {
-    const { best: largest } = search(group, evaluator, Infinity);
-    const { smallest } = search(group, evaluator, 0);
+    const largest = searchEstimates(group, evaluator, Infinity)?.candidate;
+    const smallest = smallestOf(group, evaluator).candidate;
     if (largest === undefined || smallest.bytes >= floor) continue;
     const top = Math.min(largest.bytes, floor - 1);
     const ratio = Math.min(1, smallest.bytes / top);
-    for (let i = 0; i < POINTS; i++) add(search(group, evaluator, Math.floor(top * ratio ** (i / (POINTS - 1)))).best);
+    for (let i = 0; i < POINTS; i++) add(searchEstimates(group, evaluator, Math.floor(top * ratio ** (i / (POINTS - 1)))));
     floor = smallest.bytes;
   }
   const sorted = [...points.values()].sort((a, b) => b.bytes - a.bytes);

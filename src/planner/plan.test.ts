@@ -5,7 +5,8 @@ import { parseModelConfig } from '../models/model-config.ts';
 import { bytesMoved, opOf } from '../ops/index.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
-import { Evaluator, type Candidate } from './evaluate.ts';
+import type { Candidate } from './candidate.ts';
+import { Evaluator } from './evaluate.ts';
 import { planRun } from './plan.ts';
 import { search } from './search.ts';
 import { combinations } from './space.ts';
@@ -18,10 +19,8 @@ const model = parseModelConfig({
 /** A plain roofline: enough to rank by. */
 const nodeMs: TimeModel['nodeMs'] = (op, inputs, outputs, attrs) =>
   1e-3 + (opOf(op).bound === 'compute' ? opOf(op).flops(inputs, outputs, attrs) / 1e8 : bytesMoved(op, inputs, outputs, attrs) / 1e7);
-const time: TimeModel = {
-  nodeMs,
-  graphMs: ({ nodes, values }) => nodes.reduce((sum, { op, inputs, outputs, attrs }) => sum + nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs), 0),
-};
+const graphMs: TimeModel['graphMs'] = ({ nodes, values }) => nodes.reduce((sum, { op, inputs, outputs, attrs }) => sum + nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs), 0);
+const time: TimeModel = { nodeMs, graphMs, busyMs: (graph) => [graphMs(graph)] };
 
 function request(memoryBytes: number, changes: Partial<RunConfig> = {}): PlanRequest {
   const settings = resolveSettings({ model: 'm', dataset: 'd', train_batch_size: 4, max_length: 256, ...changes });
@@ -32,7 +31,10 @@ function request(memoryBytes: number, changes: Partial<RunConfig> = {}): PlanReq
 function everything(): readonly Candidate[] {
   const all = request(0);
   const evaluator = new Evaluator(all);
-  return combinations(all).flatMap(({ plan }) => evaluator.path(plan).map((each) => evaluator.evaluate(each)));
+  return combinations(all).flatMap((combination) => {
+    const path = evaluator.path(combination);
+    return Array.from({ length: path.last + 1 }, (_, index) => path.evaluate(index));
+  });
 }
 
 describe('the search', () => {
@@ -52,7 +54,7 @@ describe('the search', () => {
   it('finds what exhaustive search finds, for any budget', () => {
     for (const budget of budgets) {
       const fastest = Math.min(...all.filter(({ bytes }) => bytes <= budget).map(({ stepMs }) => stepMs));
-      const { best } = search(combinations(request(budget)), new Evaluator(request(budget)), budget);
+      const best = search(combinations(request(budget)), new Evaluator(request(budget)), budget)?.candidate;
       expect(best!.bytes).toBeLessThanOrEqual(budget);
       expect(best!.stepMs).toBeCloseTo(fastest, 9);
     }

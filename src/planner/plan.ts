@@ -5,9 +5,11 @@
 
 import { compilePlan, type PlannedRun, type PlanRequest, type Remedy } from '../compile/planned-run.ts';
 import { ALLOWABLE, type Settings } from '../run/run-config.ts';
-import { Evaluator, type Candidate } from './evaluate.ts';
+import type { Candidate } from './candidate.ts';
+import { Evaluator } from './evaluate.ts';
 import { reasonsFor } from './explain.ts';
 import { frontierOf } from './frontier.ts';
+import type { Found } from './path.ts';
 import { search, smallestOf } from './search.ts';
 import { combinations, type Combination } from './space.ts';
 
@@ -18,8 +20,7 @@ const HOPELESS = 1.15;
 export function planRun(request: PlanRequest): PlannedRun {
   const evaluator = new Evaluator(request);
   const groups = byChanges(combinations(request));
-  const planned = chooseWithin(request, evaluator, groups);
-  const chosen = evaluator.evaluate(planned.plan);
+  const { planned, chosen } = chooseWithin(request, evaluator, groups);
   return {
     ...planned,
     reasons: reasonsFor(chosen, { evaluator, request, planned }),
@@ -34,7 +35,7 @@ function remediesFor(request: PlanRequest): readonly Remedy[] {
   const least = (changes: Partial<PlanRequest>): number => {
     const changed = { ...request, ...changes };
     const evaluator = new Evaluator(changed);
-    return byChanges(combinations(changed)).reduce((bytes, group) => Math.min(bytes, smallestOf(group, evaluator).bytes), Infinity);
+    return byChanges(combinations(changed)).reduce((bytes, group) => Math.min(bytes, evaluatedSmallest(group, evaluator)), Infinity);
   };
   const shorter = Math.max(64, Math.floor(maxLength / 128) * 64);
   const allowed: Settings = { ...settings, allow: [...ALLOWABLE] };
@@ -57,21 +58,32 @@ function byChanges(list: readonly Combination[]): readonly (readonly Combination
   return [...groups.values()].sort((a, b) => a[0]!.changed.length - b[0]!.changed.length);
 }
 
-function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readonly (readonly Combination[])[]): PlannedRun {
-  let smallest: Candidate | undefined;
+interface Chosen {
+  readonly planned: PlannedRun;
+  readonly chosen: Candidate;
+}
+
+function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readonly (readonly Combination[])[]): Chosen {
+  let smallest: Found | undefined;
   for (const group of groups) {
     const least = smallestOf(group, evaluator);
-    if (smallest === undefined || least.bytes < smallest.bytes) smallest = least;
+    if (smallest === undefined || least.candidate.bytes < smallest.candidate.bytes) smallest = least;
     // Not worth a search where even the smallest is far too large.
-    if (least.bytes > request.memoryBytes * HOPELESS) continue;
+    if (least.candidate.bytes > request.memoryBytes * HOPELESS) continue;
     for (;;) {
       const found = search(group, evaluator, request.memoryBytes);
-      if (smallest === undefined || found.smallest.bytes < smallest.bytes) smallest = found.smallest;
-      if (found.best === undefined) break;
-      const planned = compilePlan(request, found.best.plan);
-      if (planned.fits) return planned;
-      evaluator.correct(found.best.plan, planned.report.forecastBytes);
+      if (found === undefined) break;
+      const planned = compilePlan(request, found.candidate.plan);
+      if (planned.fits) return { planned, chosen: found.candidate };
+      found.path.correct(found.index, planned.report.forecastBytes);
     }
   }
-  return compilePlan(request, smallest!.plan);
+  const { path, index } = smallest!;
+  const chosen = path.evaluate(index);
+  return { planned: compilePlan(request, chosen.plan), chosen };
+}
+
+function evaluatedSmallest(group: readonly Combination[], evaluator: Evaluator): number {
+  const { path, index } = smallestOf(group, evaluator);
+  return path.evaluate(index).bytes;
 }

@@ -19,7 +19,7 @@ export function techniquesReference(): string {
   const settings = resolveSettings({ model: 'm', dataset: 'd', train_batch_size: 4, allow: [...ALLOWABLE] });
   const start = plainPlan({ rowLength: 512 });
   const graph = buildGraphs({ model: parseModelConfig(MODEL, 'reference'), plan: start, purpose: 'train' })['step']!;
-  const context: TechniqueContext = { settings, maxLength: 512, bucketLengths: [512], rowsPerEpoch: 1000, step: { graph, nodeMs: () => 1 } };
+  const context: TechniqueContext = { settings, maxLength: 512, bucketLengths: [512], rowsPerEpoch: 1000, step: { graph, layers: MODEL.num_hidden_layers, nodeMs: () => 1 } };
   const rows = TECHNIQUES.flatMap((technique) => {
     const plans = technique.alternatives(start, context);
     const shown = technique.proposes ? [plans[0]!, plans.at(-1)!] : plans;

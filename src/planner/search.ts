@@ -1,90 +1,115 @@
 /**
  * The fastest plan within a budget. Every combination of techniques unfolds into a path of candidates, from the fastest to the smallest; along it
  * memory falls and time rises, so the fastest that fits is found by halving. The combination that promises most goes first, and one whose best
- * hope is slower than what is found already is left alone. The candidates do not depend on the budget: more memory is never predicted slower.
+ * hope is slower than what is found already is left alone. That goes by estimates, whose time is right and whose memory is a lower bound; what comes
+ * out is evaluated at full depth, and the search goes on where it is too large after all. The candidates do not depend on the budget: more memory is
+ * never predicted slower.
  */
 
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
-import type { Candidate, Evaluator } from './evaluate.ts';
+import { isBetter, type Candidate } from './candidate.ts';
+import type { Evaluator } from './evaluate.ts';
+import type { Found, Path } from './path.ts';
 import type { Combination } from './space.ts';
 
-/** Where the search stands in one combination's path. */
-interface Branch {
-  readonly path: readonly Candidate['plan'][];
-  /** The fastest candidate; does not fit when there is anything to search. */
-  readonly fastest: Candidate;
-  /** Last index known not to fit, -1 when none is. */
-  tooBig: number;
-  /** First index known to fit. */
-  fits: number | undefined;
-  /** No candidate before `tooBig` + 1 fits: time can only be more than this. */
-  leastMs: number;
-}
-
-export interface SearchResult {
-  /** Undefined when nothing fits. */
-  readonly best: Candidate | undefined;
-  /** The smallest that was seen; when nothing fits, the smallest there is. */
-  readonly smallest: Candidate;
-}
-
-/** The fastest candidate of at most `budgetBytes` among `list`, by time, then by memory. */
-export function search(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): SearchResult {
-  let best: Candidate | undefined;
-  let smallest: Candidate | undefined;
-  const seen = (candidate: Candidate): Candidate => {
-    if (smallest === undefined || candidate.bytes < smallest.bytes) smallest = candidate;
-    if (candidate.bytes <= budgetBytes && (best === undefined || isBetter(candidate, best))) best = candidate;
-    return candidate;
-  };
-  const open = list.flatMap(({ plan }): Branch[] => {
-    const path = evaluator.path(plan);
-    const fastest = seen(evaluator.evaluate(path[0]!));
-    if (fastest.bytes <= budgetBytes) return [];
-    return path.length === 1 ? [] : [{ path, fastest, tooBig: 0, fits: undefined, leastMs: fastest.stepMs }];
-  }).sort((a, b) => a.leastMs - b.leastMs);
-
-  for (const branch of open) {
-    const last = branch.path.length - 1;
-    if (isHopeless(branch, best)) continue;
-    if (seen(evaluator.evaluate(branch.path[last]!)).bytes > budgetBytes) continue;
-    branch.fits = last;
-    while (branch.fits - branch.tooBig > 1 && !isHopeless(branch, best)) {
-      const middle = Math.floor((branch.tooBig + branch.fits) / 2);
-      const candidate = seen(evaluator.evaluate(branch.path[middle]!));
-      if (candidate.bytes <= budgetBytes) branch.fits = middle;
-      else {
-        branch.tooBig = middle;
-        branch.leastMs = candidate.stepMs;
-      }
-    }
+/** The fastest candidate of at most `budgetBytes` among `list`, by time, then by memory; undefined when nothing fits. */
+export function search(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): Found | undefined {
+  for (;;) {
+    const found = searchEstimates(list, evaluator, budgetBytes);
+    if (found === undefined) return undefined;
+    const trusted = evaluator.trustsProbes;
+    const candidate = found.path.evaluate(found.index);
+    if (candidate.bytes > budgetBytes) narrow(found, candidate, budgetBytes);
+    else if (evaluator.trustsProbes === trusted) return { ...found, candidate };
   }
-  return { best, smallest: smallest! };
+}
+
+/** The same by estimates alone. */
+export function searchEstimates(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): Found | undefined {
+  let best: Found | undefined;
+  const paths = list.map((combination) => evaluator.path(combination)).sort((a, b) => a.estimate(0).stepMs - b.estimate(0).stepMs);
+  for (const path of paths) {
+    const index = firstFitting(path, budgetBytes, best?.candidate);
+    if (index === undefined) continue;
+    const candidate = path.estimate(index);
+    if (best === undefined || isBetter(candidate, best.candidate)) best = { path, index, candidate };
+  }
+  return best;
+}
+
+/** The first index of `path` that fits by estimate; undefined where none does, or none that is as fast as `best`. */
+function firstFitting(path: Path, budgetBytes: number, best: Candidate | undefined): number | undefined {
+  const fits = (index: number): boolean => path.estimate(index).bytes <= budgetBytes;
+  const isHopeless = (index: number): boolean => best !== undefined && path.estimate(index).stepMs > best.stepMs;
+  if (isHopeless(0)) return undefined;
+  if (fits(0)) return 0;
+  if (!fits(path.last)) return undefined;
+  const { landmarks } = path;
+  // Known not to fit, known to fit.
+  let [from, to] = [-1, landmarks.length];
+  while (to - from > 1) {
+    if (from >= 0 && isHopeless(landmarks[from]!)) return undefined;
+    const middle = (from + to) >> 1;
+    if (fits(landmarks[middle]!)) to = middle;
+    else from = middle;
+  }
+  let [tooBig, small] = [from < 0 ? 0 : landmarks[from]!, landmarks[to] ?? path.last];
+  while (small - tooBig > 1) {
+    if (isHopeless(tooBig)) return undefined;
+    const middle = (tooBig + small) >> 1;
+    if (fits(middle)) small = middle;
+    else tooBig = middle;
+  }
+  return small;
+}
+
+/** `candidate` is larger than its estimate and does not fit. How much larger tells where one could that is a little farther on. */
+function narrow({ path, index, candidate: estimated }: Found, candidate: Candidate, budgetBytes: number): void {
+  const more = candidate.bytes - estimated.bytes;
+  let tooBig = index;
+  let fits = firstWithin(path, { after: index, budgetBytes: budgetBytes - more });
+  if (fits === undefined || path.evaluate(fits).bytes > budgetBytes) return;
+  while (fits - tooBig > 1) {
+    const middle: number = (tooBig + fits) >> 1;
+    if (path.evaluate(middle).bytes <= budgetBytes) fits = middle;
+    else tooBig = middle;
+  }
+}
+
+function firstWithin(path: Path, { after, budgetBytes }: { readonly after: number; readonly budgetBytes: number }): number | undefined {
+  if (after === path.last) return undefined;
+  let [tooBig, fits] = [after, path.last];
+  while (fits - tooBig > 1) {
+    const middle = (tooBig + fits) >> 1;
+    if (path.estimate(middle).bytes <= budgetBytes) fits = middle;
+    else tooBig = middle;
+  }
+  return fits;
 }
 
 /**
- * The smallest candidate of a list, found by changing one technique at a time: a small part of the list is compiled. What it finds is a plan that
- * exists; a smaller one could be missed where two techniques save only together.
+ * The smallest candidate of a list by estimate, found by changing one technique at a time: a small part of the list is looked at. What it finds is a
+ * plan that exists; a smaller one could be missed where two techniques save only together.
  */
-export function smallestOf(list: readonly Combination[], evaluator: Evaluator): Candidate {
-  const end = ({ plan }: Combination): Candidate => evaluator.evaluate(evaluator.path(plan).at(-1)!);
+export function smallestOf(list: readonly Combination[], evaluator: Evaluator): Found {
+  const end = (combination: Combination): Found => {
+    const path = evaluator.path(combination);
+    return { path, index: path.last, candidate: path.estimate(path.last) };
+  };
   let current = list[0]!;
   let best = end(current);
+  const tryOther = (other: Combination): void => {
+    const found = end(other);
+    if (found.candidate.bytes < best.candidate.bytes) [current, best] = [other, found];
+  };
   for (let round = 0; round < 2; round++) {
     for (const technique of TECHNIQUES) {
-      const others = list.filter(({ plan }) => TECHNIQUES.every((other) => (other === technique) !== other.same(plan, current.plan)));
-      for (const other of others) {
-        const candidate = end(other);
-        if (candidate.bytes < best.bytes) [current, best] = [other, candidate];
-      }
+      for (const other of list.filter(({ plan }) => TECHNIQUES.every((each) => (each === technique) !== each.same(plan, current.plan)))) tryOther(other);
     }
   }
   // Two that exclude each other are changed together: the largest micro-batch goes with an optimizer in backward.
-  for (const other of list.filter(({ plan }) => plan.update === 'in-backward' && agrees(plan, current.plan, ['batch', 'update']))) {
-    const candidate = end(other);
-    if (candidate.bytes < best.bytes) [current, best] = [other, candidate];
-  }
+  for (const other of list.filter(({ plan }) => plan.update === 'in-backward' && agrees(plan, current.plan, ['batch', 'update']))) tryOther(other);
   return best;
 }
 
@@ -92,13 +117,4 @@ export function smallestOf(list: readonly Combination[], evaluator: Evaluator): 
 function agrees(a: TrainingPlan, b: TrainingPlan, parts: readonly (keyof TrainingPlan)[]): boolean {
   const rest = (plan: TrainingPlan): string => JSON.stringify({ ...plan, recompute: undefined, ...Object.fromEntries(parts.map((part) => [part, undefined])) });
   return rest(a) === rest(b);
-}
-
-function isHopeless({ leastMs }: Branch, best: Candidate | undefined): boolean {
-  return best !== undefined && leastMs >= best.stepMs;
-}
-
-/** Faster, or as fast and smaller. */
-export function isBetter(a: Candidate, b: Candidate): boolean {
-  return a.stepMs < b.stepMs || (a.stepMs === b.stepMs && a.bytes < b.bytes);
 }

@@ -6,6 +6,7 @@
 import { GraphBuilder } from '../graph/builder.ts';
 import { dtypeBytes } from '../graph/dtype.ts';
 import type { Graph, Node, Value, ValueId } from '../graph/graph.ts';
+import { layerOf } from '../graph/recompute.ts';
 import { byteCount, elementCount } from '../graph/shape.ts';
 import { consumers } from '../graph/walk.ts';
 import { opOf, shapeRules } from '../ops/index.ts';
@@ -47,8 +48,7 @@ export function offloadOptimizerState(graph: Graph, limits: OffloadLimits = OFFL
   if (updates.size === 0) return graph;
   const builder = GraphBuilder.from(graph, shapeRules);
   const replaced = new Map<ValueId, ValueId>();
-  const elements = [...updates.values()].reduce((sum, { parameter }) => sum + parameter.elements, 0);
-  const sliceElements = Math.max(limits.sliceElements, Math.ceil(elements / limits.mostSlices / BLOCK) * BLOCK);
+  const sliceElements = Math.max(limits.sliceElements, Math.ceil(largestLayer(updates.values()) / limits.slicesPerLayer / BLOCK) * BLOCK);
   const slices = new Map([...updates].map(([position, update]) => [position, cut(builder, update, { sliceElements, replaced })]));
   const resolve = (id: ValueId): ValueId => replaced.get(id) ?? id;
 
@@ -63,7 +63,7 @@ export function offloadOptimizerState(graph: Graph, limits: OffloadLimits = OFFL
   graph.nodes.forEach((node, position) => {
     if (position === firstUpdate) begin(limits.depth);
     const mine = slices.get(position);
-    if (mine === undefined) nodes.push({ ...node, inputs: node.inputs.map(resolve) });
+    if (mine === undefined) nodes.push(node.inputs.some((id) => replaced.has(id)) ? { ...node, inputs: node.inputs.map(resolve) } : node);
     for (const slice of mine ?? []) {
       begin(updated + 1 + limits.depth);
       nodes.push(...slice.update);
@@ -85,10 +85,21 @@ export function offloadOptimizerState(graph: Graph, limits: OffloadLimits = OFFL
   };
 }
 
+/** Most elements of one layer. Where the cuts are does not depend on how many layers there are. */
+function largestLayer(updates: Iterable<Update>): number {
+  const elements = new Map<number, number>();
+  for (const { node, parameter } of updates) {
+    const layer = layerOf(node.scope);
+    if (layer !== undefined) elements.set(layer, (elements.get(layer) ?? 0) + parameter.elements);
+  }
+  return Math.max(0, ...elements.values());
+}
+
 /** Updates whose state goes to the file, by position. */
 function updatesOf(graph: Graph, limits: OffloadLimits): ReadonlyMap<number, Update> {
-  const readers = consumers(graph);
   const found = new Map<number, Update>();
+  if (!graph.nodes.some(({ phase }) => phase === 'update')) return found;
+  const readers = consumers(graph);
   graph.nodes.forEach((node, position) => {
     if (node.phase !== 'update' || !opOf(node.op).attrs.includes('first')) return;
     const overwritten = node.overwrites.map(({ input, output }) => ({ input, output, value: at(graph.values, at(node.inputs, input)) }));

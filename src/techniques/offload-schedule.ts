@@ -7,8 +7,8 @@ import type { Node, Phase } from '../graph/graph.ts';
 export interface OffloadLimits {
   /** Parameter elements per slice of state, at least; a multiple of 256, the block of low-bit state. */
   readonly sliceElements: number;
-  /** All parameters together are cut into about so many slices at most: schedules of large models stay short. */
-  readonly mostSlices: number;
+  /** A layer is cut into about so many slices at most: schedules of large models stay short. */
+  readonly slicesPerLayer: number;
   /** Parameters with less state than that keep it in memory. */
   readonly leastStateBytes: number;
   /** Smaller activations stay in memory. */
@@ -17,7 +17,7 @@ export interface OffloadLimits {
   readonly depth: number;
 }
 
-export const OFFLOAD_LIMITS: OffloadLimits = { sliceElements: 2 ** 20, mostSlices: 1024, leastStateBytes: MIB, leastActivationBytes: 64 * KIB, depth: 2 };
+export const OFFLOAD_LIMITS: OffloadLimits = { sliceElements: 2 ** 20, slicesPerLayer: 24, leastStateBytes: MIB, leastActivationBytes: 64 * KIB, depth: 2 };
 
 /** The nodes that `body` appends, at a model path and in a phase. */
 export function nodesOf(builder: GraphBuilder, { scope, phase }: { readonly scope: string; readonly phase: Phase }, body: () => void): readonly Node[] {

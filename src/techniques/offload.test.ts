@@ -32,7 +32,7 @@ const model = parseModelConfig({
   architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_size: 32, intermediate_size: 48, num_hidden_layers: LAYERS, num_attention_heads: 4,
   num_key_value_heads: 2, vocab_size: VOCABULARY, tie_word_embeddings: true, max_position_embeddings: 64, rms_norm_eps: 1e-5, hidden_act: 'silu',
 }, 'test');
-const limits: OffloadLimits = { sliceElements: 256, mostSlices: 1024, leastStateBytes: 256, leastActivationBytes: 512, depth: 2 };
+const limits: OffloadLimits = { sliceElements: 256, slicesPerLayer: 1024, leastStateBytes: 256, leastActivationBytes: 512, depth: 2 };
 const ADAMW = adamw({ kind: 'adamw', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1 });
 const MOMENTUM = sgd({ kind: 'sgd', momentum: 0.9, weightDecay: 0.01 });
 

@@ -2,6 +2,7 @@
 
 import type { OffloadChoice } from '../run/training-plan.ts';
 import { offloadActivations } from './offload-activations.ts';
+import { OFFLOAD_LIMITS } from './offload-schedule.ts';
 import { offloadOptimizerState } from './offload-optimizer-state.ts';
 import type { Technique } from './technique.ts';
 
@@ -25,6 +26,12 @@ export const offload: Technique<OffloadChoice> = {
     return moved.length === 0
       ? { value: 'nothing in a file', saves: 'nothing', costs: 'nothing' }
       : { value: `${moved.join(' and ')} in a file`, brief: `${moved.join(' and ')} in a file`, saves: `the memory of ${moved.join(' and of ')}, staging buffers apart`, costs: 'room on disk, and time where the disk is slower than the step' };
+  },
+  layers: {
+    cuts: ({ activationLayers }) => [activationLayers],
+    moved: (value, to) => ({ ...value, activationLayers: to(value.activationLayers) }),
+    // What is written and read goes on while the next layers compute.
+    reach: ({ activationLayers }) => (activationLayers > 0 ? OFFLOAD_LIMITS.depth : 0),
   },
   action: {
     stage: 'step',

@@ -20,10 +20,15 @@ export const recompute: Technique<RecomputeChoice> = {
   into: (plan, value) => ({ ...plan, recompute: value }),
   values: ({ settings, step }) => {
     if (step === undefined || settings.gradient_checkpointing === false) return [{ dropped: [] }];
-    if (settings.gradient_checkpointing === true) return [blockInputsOnly(step.graph)];
+    if (settings.gradient_checkpointing === true) return [blockInputsOnly(step)];
     return candidates(step);
   },
   proposes: true,
+  layers: {
+    cuts: ({ dropped }) => dropped.map(({ layers }) => layers),
+    moved: ({ dropped }, to) => ({ dropped: dropped.map((drop) => ({ ...drop, layers: to(drop.layers) })) }),
+    reach: () => 0,
+  },
   numerics: () => 'bitwise',
   conflict: () => undefined,
   explain: ({ dropped }) => {
@@ -66,8 +71,7 @@ function layerCount(graph: Graph): number {
 }
 
 /** What `gradient_checkpointing: true` means everywhere: of each layer only its input is kept. */
-function blockInputsOnly(graph: Graph): RecomputeChoice {
-  const layers = layerCount(graph);
+function blockInputsOnly({ graph, layers }: StepContext): RecomputeChoice {
   return { dropped: kindsOf(graph).map((value) => ({ value, layers })) };
 }
 
@@ -75,8 +79,7 @@ function blockInputsOnly(graph: Graph): RecomputeChoice {
  * From everything kept to block inputs only: kind after kind, the cheapest milliseconds per byte first, and within a kind from the first layer
  * on, whose activations live longest. The list does not depend on any budget, so a larger one is never predicted slower.
  */
-function candidates({ graph, nodeMs }: StepContext): readonly RecomputeChoice[] {
-  const layers = layerCount(graph);
+function candidates({ graph, layers, nodeMs }: StepContext): readonly RecomputeChoice[] {
   const list: RecomputeChoice[] = [{ dropped: [] }];
   const done: { value: string; layers: number }[] = [];
   for (const kind of cheapestFirst({ graph, nodeMs })) {
@@ -87,7 +90,7 @@ function candidates({ graph, nodeMs }: StepContext): readonly RecomputeChoice[] 
 }
 
 /** The kinds in the order in which dropping one more costs least per byte, counted on the second layer (or the only one). */
-function cheapestFirst({ graph: whole, nodeMs }: StepContext): readonly string[] {
+function cheapestFirst({ graph: whole, nodeMs }: Pick<StepContext, 'graph' | 'nodeMs'>): readonly string[] {
   const typical = Math.min(1, layerCount(whole) - 1);
   // One layer is enough to count on, and much less to rewrite over and over.
   const graph: Graph = { ...whole, nodes: whole.nodes.filter(({ scope }) => layerOf(scope) === typical) };

@@ -25,7 +25,10 @@ export interface TechniqueContext {
 
 /** A training step before any `step` rewrite, and the time model. */
 export interface StepContext {
+  /** May show fewer layers than the model has: they are alike. */
   readonly graph: Graph;
+  /** Layers of the model. */
+  readonly layers: number;
   nodeMs(graph: Graph, node: Node): number;
 }
 
@@ -44,6 +47,16 @@ export type TechniqueAction<V> =
   | { readonly stage: 'forward'; rewrite(value: V, graph: Graph): Graph }
   | { readonly stage: 'update'; rule(value: V): UpdateRule }
   | { readonly stage: 'step'; rewrite(value: V, graph: Graph): Graph };
+
+/** How a value speaks of layers, for a technique whose values do: so that the same choice can be made for a model of other depth. */
+export interface LayerChoice<V> {
+  /** Numbers of layers, counted from the first, after which the value treats layers in another way. */
+  cuts(value: V): readonly number[];
+  /** The same choice with other numbers in the place of the cuts. */
+  moved(value: V, to: (cut: number) => number): V;
+  /** Layers at the ends of a run of alike layers that are unlike those in between; 0 where each layer is for itself. */
+  reach(value: V): number;
+}
 
 /** What a user is told of a value. */
 export interface Explanation {
@@ -72,6 +85,7 @@ export interface Technique<V> {
   explain(value: V): Explanation;
   /** Its values are proposed for a step that is known but for them: a path from the fastest to the smallest. */
   readonly proposes?: true;
+  readonly layers?: LayerChoice<V>;
   readonly action: TechniqueAction<V>;
 }
 
@@ -83,6 +97,14 @@ export interface PlannedTechnique {
   readonly proposes: boolean;
   /** Whether two plans have the same value. */
   same(a: TrainingPlan, b: TrainingPlan): boolean;
+  /** The value as a string: two plans have the same value when it is equal. */
+  key(plan: TrainingPlan): string;
+  /** `to` with the value of `from`. */
+  copy(from: TrainingPlan, to: TrainingPlan): TrainingPlan;
+  /** See LayerChoice. */
+  cuts(plan: TrainingPlan): readonly number[];
+  moveCuts(plan: TrainingPlan, to: (cut: number) => number): TrainingPlan;
+  reach(plan: TrainingPlan): number;
   /** One plan per value. */
   alternatives(plan: TrainingPlan, context: TechniqueContext): readonly TrainingPlan[];
   numerics(plan: TrainingPlan): NumericsTier;
@@ -97,13 +119,27 @@ export interface PlannedTechnique {
 
 /** Closes over V. A stage at which the technique does not act leaves its argument as it is. */
 export function planned<V>(technique: Technique<V>): PlannedTechnique {
-  const { name, keys, action } = technique;
+  const { name, keys, action, layers } = technique;
+  const known = new WeakMap<object, string>();
+  // Values are shared between the many plans of a search.
+  const key = (plan: TrainingPlan): string => {
+    const value: unknown = technique.of(plan);
+    if (typeof value !== 'object' || value === null) return String(value);
+    let text = known.get(value);
+    if (text === undefined) known.set(value, (text = JSON.stringify(value)));
+    return text;
+  };
   return {
     name,
     keys,
     stage: action.stage,
     proposes: technique.proposes === true,
-    same: (a, b) => JSON.stringify(technique.of(a)) === JSON.stringify(technique.of(b)),
+    same: (a, b) => key(a) === key(b),
+    key,
+    copy: (from, to) => technique.into(to, technique.of(from)),
+    cuts: (plan) => layers?.cuts(technique.of(plan)) ?? [],
+    moveCuts: (plan, to) => (layers === undefined ? plan : technique.into(plan, layers.moved(technique.of(plan), to))),
+    reach: (plan) => layers?.reach(technique.of(plan)) ?? 0,
     alternatives: (plan, context) => technique.values(context).map((value) => technique.into(plan, value)),
     numerics: (plan) => technique.numerics(technique.of(plan), plan),
     conflict: (plan) => technique.conflict(technique.of(plan), plan),

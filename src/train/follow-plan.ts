@@ -39,6 +39,6 @@ function differs(what: string, has: string, wants: string): FulltuneError {
 
 /** What the settings permit in the widest sense: a plan may hold whatever `allow` could have permitted when it was made. */
 function contextOf({ settings, model, maxLength, bucketLengths, rowsPerEpoch, time }: PlanRequest, plan: TrainingPlan): TechniqueContext {
-  const step = stepContext(plan, buildGraphs({ model, plan, purpose: 'train' }), time);
+  const step = stepContext(plan, buildGraphs({ model, plan, purpose: 'train' }), { time, model });
   return { settings: { ...settings, allow: ALLOWABLE }, maxLength, bucketLengths, rowsPerEpoch, step };
 }

@@ -1,0 +1,16 @@
+/** A plan with what it needs and how long it takes. */
+
+import type { TrainingPlan } from '../run/training-plan.ts';
+
+export interface Candidate {
+  readonly plan: TrainingPlan;
+  /** Least bytes of the process: the arena is at most a little larger. */
+  readonly bytes: number;
+  /** Predicted time of one update. */
+  readonly stepMs: number;
+}
+
+/** Faster, or as fast and smaller. */
+export function isBetter(a: Candidate, b: Candidate): boolean {
+  return a.stepMs < b.stepMs || (a.stepMs === b.stepMs && a.bytes < b.bytes);
+}
