@@ -3,8 +3,8 @@ import { tomlText, yamlText } from './config-text.ts';
 
 describe('yamlText', () => {
   it('is read by YAML 1.1 as it is meant', () => {
-    expect(yamlText({ a: 'no', b: 'yes', c: 'off', d: 1e-8, e: 2.5e-7, f: 0.001, g: true, h: 'on', i: [1e-9], j: { k: '1e-8' }, l: 1e21, m: 'a: b', n: null }))
-      .toBe('a: "no"\nb: "yes"\nc: "off"\nd: 1.0e-8\ne: 2.5e-7\nf: 0.001\ng: true\nh: "on"\ni:\n  - 1.0e-9\nj:\n  k: "1e-8"\nl: 1.0e+21\nm: "a: b"\nn: null\n');
+    expect(yamlText({ a: 'no', b: 'yes', c: 'off', d: 1e-8, e: 2.5e-7, f: 0.001, g: true, h: 'on', i: [1e-9], j: { k: '1e-8' }, l: 1e21, m: 'a: b', o: null }))
+      .toBe('a: "no"\nb: "yes"\nc: "off"\nd: 1.0e-8\ne: 2.5e-7\nf: 0.001\ng: true\nh: "on"\ni:\n  - 1.0e-9\nj:\n  k: "1e-8"\nl: 1.0e+21\nm: "a: b"\no: null\n');
   });
 });
 
