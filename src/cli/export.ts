@@ -5,9 +5,11 @@ import { basename, dirname, join } from 'node:path';
 import { Option } from 'commander';
 import { FulltuneError } from '../base/errors.ts';
 import type { Exported } from '../index.ts';
+import { CONFIG_KEYS } from '../run/config-schema.ts';
 import { numberFlag } from './checked-flags.ts';
 import { addConfigFlags, configFromFlags } from './config-flags.ts';
 import { renderExport } from './export-view.ts';
+import { aliasTeller } from './run-config.ts';
 import type { ConfigureVerb } from './verb.ts';
 
 interface ExportFlags {
@@ -32,10 +34,11 @@ export const configureExport: ConfigureVerb = (command, { terminal, loadEngine }
     .action((path: string) => run(async () => {
       const { to, config: configPath, out, nprocPerNode, nnodes, distributed, json = false } = command.opts<ExportFlags>();
       const { readConfigFile } = await import('./read-config-file.ts');
-      const flags = configFromFlags(command);
+      const tell = aliasTeller(terminal);
+      const flags = configFromFlags(command, CONFIG_KEYS, tell);
       const engine = await loadEngine();
       const source = await engine.readPlanSource(path);
-      const config = { ...(configPath === undefined ? source.config : readConfigFile(configPath)), ...flags };
+      const config = { ...(configPath === undefined ? source.config : readConfigFile(configPath, tell)), ...flags };
       if (out !== undefined) checkOut(out);
       const exported = engine.exportPlan(source.plan, config, {
         to: to as Parameters<typeof engine.exportPlan>[2]['to'], ranksPerNode: nprocPerNode, nodes: nnodes, distributed, totalSteps: source.totalSteps,

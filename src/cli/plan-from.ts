@@ -5,10 +5,12 @@ import { FulltuneError } from '../base/errors.ts';
 import { formatBytes } from '../base/bytes.ts';
 import { formatTable } from '../base/table.ts';
 import type { Imported, PlanConfig, PlanResult } from '../index.ts';
+import { CONFIG_KEYS } from '../run/config-schema.ts';
 import { configFromFlags } from './config-flags.ts';
 import type { ImportFlags } from './import-flags.ts';
 import { formatDuration } from './numbers.ts';
-import { showPlan, type PlanOutput } from './plan.ts';
+import { aliasTeller } from './run-config.ts';
+import { showPlan, type PlanOutput } from './show-plan.ts';
 import type { VerbContext } from './verb.ts';
 
 /** Settings that change memory and time alone: what a planner may choose. */
@@ -16,12 +18,13 @@ const CHOOSABLE = ['per_device_train_batch_size', 'gradient_accumulation_steps',
 
 export async function planFrom(command: Command, context: VerbContext, output: Pick<PlanOutput, 'json' | 'html'>): Promise<number> {
   const { from, fromFormat, fromDevices } = command.opts<ImportFlags>();
-  if (typeof command.processedArgs[0] === 'string') {
-    throw new FulltuneError('E_CONFIG', `two configs are named: '${String(command.processedArgs[0])}' and --from '${from}'`, { where: 'flags', remedy: 'Keep one of them.' });
+  const [own] = command.processedArgs as readonly unknown[];
+  if (typeof own === 'string') {
+    throw new FulltuneError('E_CONFIG', `two configs are named: '${own}' and --from '${from}'`, { where: 'flags', remedy: 'Keep one of them.' });
   }
   const engine = await context.loadEngine();
   const imported = engine.importConfig(from, { format: fromFormat, ranks: fromDevices });
-  const flags = configFromFlags(command);
+  const flags = configFromFlags(command, CONFIG_KEYS, aliasTeller(context.terminal));
   const { model, ...rest } = { ...imported.config, ...flags };
   if (model === undefined) throw new FulltuneError('E_CONFIG', `'${from}' names no model`, { where: from, remedy: 'Add --model DIR.' });
   const config: PlanConfig = { model, ...rest };

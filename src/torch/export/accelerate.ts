@@ -1,7 +1,7 @@
 /** accelerate: the YAML of `accelerate launch --config_file`, for one GPU, many, many nodes, FSDP2, DeepSpeed, and TPU through XLA. */
 
 import { ACCELERATE_KEYS } from '../trainer-keys/accelerate.ts';
-import { machineRules } from './common-rules.ts';
+import { layerwise, machineRules } from './common-rules.ts';
 import { zeroStage } from './deepspeed.ts';
 import type { ExportedRun } from './exported-run.ts';
 import type { Sheet } from './sheet.ts';
@@ -102,7 +102,8 @@ export const accelerate: Trainer = {
     loss: script('chunked_loss', ({ plan }) => (plan.loss.kind === 'chunked' ? true : undefined)),
     optimizer: script('optim', ({ plan: { optimizer } }) => `${optimizer.kind} (${Object.entries(optimizer).filter(([key]) => key !== 'kind').map(([key, value]) => `${key} ${value}`).join(', ')})`),
     recompute: (run, sheet) => {
-      if (run.plan.recompute.kind !== 'none' && run.distributed !== 'fsdp') sheet.elsewhere.push('gradient_checkpointing true');
+      const on = layerwise(title, run, sheet);
+      if (on && run.distributed !== 'fsdp') sheet.elsewhere.push('gradient_checkpointing true');
     },
     update: ({ plan }, sheet) => {
       if (plan.update === 'in-backward') sheet.lost('optimizer_in_backward true', 'accelerate updates after backward', 'All gradients exist at once: 4 bytes per parameter more.');

@@ -132,7 +132,7 @@ export const deepspeed: Trainer = {
     packing: script('max_length', ({ rowLength, plan }) => `${rowLength}${plan.packing.packed ? ', packed' : ''}`),
     loss: script('chunked_loss', ({ plan }) => (plan.loss.kind === 'chunked' ? true : undefined)),
     recompute: ({ plan }, sheet) => {
-      if (plan.recompute.kind !== 'none') sheet.lost('recompute', 'DeepSpeed recomputes only what the model asks it to', 'Call model.gradient_checkpointing_enable() in the script.');
+      if (plan.recompute.kind !== 'none') sheet.lost(`recompute ${plan.recompute.kind === 'selective' ? 'selective' : `of ${plan.recompute.layers} layers`}`, 'DeepSpeed recomputes only what the model asks it to', 'Call model.gradient_checkpointing_enable() in the script.');
     },
     update: ({ plan }, sheet) => {
       if (plan.update === 'in-backward') sheet.lost('optimizer_in_backward true', 'DeepSpeed updates after backward', 'Under ZeRO gradients are sharded, and freed bucket by bucket.');

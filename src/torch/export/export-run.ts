@@ -51,7 +51,7 @@ export function exportPlan(plan: TrainingPlan | TorchPlan, config: Partial<RunCo
   const sheet = new Sheet();
   for (const rule of [...Object.values(trainer.settings), ...Object.values(trainer.plan)]) rule(run, sheet);
   const finer = checked.gradient_checkpointing === true ? undefined : finerRecompute(plan);
-  if (finer !== undefined && !sheet.untranslated.some(({ setting }) => setting === 'recompute')) sheet.lost(`recompute of ${finer}`, `${trainer.title} recomputes whole layers or nothing`, 'Every layer keeps its input only: less memory, about a fifth more time.');
+  if (finer !== undefined && !sheet.untranslated.some(({ setting }) => setting.startsWith('recompute'))) sheet.lost(`recompute of ${finer}`, `${trainer.title} recomputes whole layers or nothing`, 'Every layer keeps its input only: less memory, about a fifth more time.');
   const command = trainer.command(run, options.file ?? trainer.fileName);
   return {
     trainer: trainer.name,

@@ -33,7 +33,7 @@ export const axolotlFormat: ImportFormat = {
     test_datasets: files('eval_dataset'),
     val_set_size: (value, sheet, from) => {
       const size = Number(value);
-      if (size === 0) return void sheet.off.push(from);
+      if (size === 0) return sheet.leave(from);
       if (size > 1) return sheet.ignore(`${from} ${size}`, 'fulltune takes a share of the documents, up to 0.5: give --eval-fraction');
       sheet.translate(from, value, 'eval_fraction', numeric(value));
     },
@@ -49,7 +49,7 @@ export const axolotlFormat: ImportFormat = {
     train_on_inputs: to('train_on_inputs'),
     chat_template: (value, sheet, from) => {
       if (value === 'chatml') return sheet.translate(from, value, 'chat_template');
-      if (value === 'jinja') return void sheet.translated.push({ from: `${from} jinja`, to: 'chat_template_jinja' });
+      if (value === 'jinja') return sheet.say(`${from} jinja`, 'chat_template_jinja');
       sheet.ignore(`${from} ${short(value)}`, 'the template of the model is used, chatml, or a file');
     },
     chat_template_jinja: (value, sheet, from) => (typeof value === 'string' && value.includes('\n') ? sheet.ignore(from, 'write the template to a file, and give --chat-template FILE') : sheet.translate(from, value, 'chat_template')),
@@ -79,7 +79,7 @@ export const axolotlFormat: ImportFormat = {
     sheet.assume('gradient_checkpointing', false, 'gradient_checkpointing');
     if (all['warmup_steps'] === undefined) sheet.assume('warm-up', '3 % of the steps', 'warmup_ratio', 0.03);
     if (all['bf16'] === undefined && sheet.config.get('fp16') !== true) sheet.assume('bf16', 'auto', 'bf16', true);
-    if (sheet.config.get('bf16') === true && all['deepspeed'] === undefined) {
+    if (sheet.config.get('bf16') === true && (all['deepspeed'] ?? '') === '') {
       sheet.ignore('bf16: weights', 'axolotl holds the weights themselves in bfloat16; fulltune keeps float32 masters, unless --bf16-weights');
     }
   },

@@ -69,29 +69,29 @@ function unknown(key: string, { title, keys }: ImportFormat): string {
 function settle(sheet: ImportSheet, ranks: number): void {
   const { config } = sheet;
   const number = (key: Parameters<typeof config.get>[0]): number => Number(config.get(key) ?? 0);
-  if (number('warmup_steps') > 0) sheet.drop('warmup_ratio', 'warmup_ratio', 'warmup_steps is set, and wins');
+  if (number('warmup_steps') > 0) sheet.drop('warmup_ratio', 'warmup_steps is set, and wins');
   else if (number('warmup_ratio') > 0) config.delete('warmup_steps');
   else config.delete('warmup_ratio');
   if (config.get('lr_scheduler_type') === 'constant') {
-    for (const key of ['warmup_steps', 'warmup_ratio'] as const) sheet.drop(key, key, 'a constant schedule has no warm-up, in transformers either');
+    for (const key of ['warmup_steps', 'warmup_ratio'] as const) sheet.drop(key, 'a constant schedule has no warm-up, in transformers either');
   }
-  if (config.get('bf16') === true && config.get('fp16') === true) sheet.drop('fp16', 'fp16 true', 'bf16 is set, too');
-  if (config.has('eval_dataset')) sheet.drop('eval_fraction', 'share of the data to evaluate on', 'eval_dataset is set');
+  if (config.get('bf16') === true && config.get('fp16') === true) sheet.drop('fp16', 'bf16 is set, too');
+  if (config.has('eval_dataset')) sheet.drop('eval_fraction', 'eval_dataset is set');
   if (!config.has('eval_dataset') && number('eval_fraction') === 0) {
     for (const key of ['eval_steps', 'load_best_model_at_end', 'early_stopping_patience'] as const) {
-      if (config.get(key) !== false) sheet.drop(key, key, 'there are no data to evaluate on here');
+      if (config.get(key) !== false) sheet.drop(key, 'there are no data to evaluate on here');
     }
   }
-  const optim = config.get('optim') ?? 'adamw';
+  const optim = short(config.get('optim') ?? 'adamw');
   if (optim !== 'adamw' && optim !== 'adamw_8bit') {
-    sheet.drop('adam_epsilon', 'adam_epsilon', `${String(optim)} has none`);
-    if (optim !== 'lion') for (const key of ['adam_beta1', 'adam_beta2'] as const) sheet.drop(key, key, `${String(optim)} has none`);
+    sheet.drop('adam_epsilon', `${optim} has none`);
+    if (optim !== 'lion') for (const key of ['adam_beta1', 'adam_beta2'] as const) sheet.drop(key, `${optim} has none`);
   }
   if (ranks > 1 && config.has('per_device_train_batch_size')) {
     const rows = number('per_device_train_batch_size') * number('gradient_accumulation_steps') * ranks;
     config.set('train_batch_size', rows);
     config.delete('gradient_accumulation_steps');
-    sheet.translated.push({ from: `micro-batch × accumulation × ${ranks} devices`, to: `train_batch_size ${rows}` });
+    sheet.say(`micro-batch × accumulation × ${ranks} devices`, `train_batch_size ${rows}`);
   }
 }
 

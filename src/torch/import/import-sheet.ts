@@ -44,6 +44,16 @@ export class ImportSheet {
     this.translated.push({ from: `${from} ${short(value)}`, to: `${key} ${short(as)}` });
   }
 
+  /** Means the same here without a key. */
+  say(from: string, to: string): void {
+    this.translated.push({ from, to });
+  }
+
+  /** Off or empty. */
+  leave(from: string): void {
+    this.off.push(from);
+  }
+
   assume(from: string, value: unknown, key: ConfigKey, as: unknown = value): void {
     if (this.config.has(key)) return;
     this.config.set(key, as);
@@ -51,12 +61,11 @@ export class ImportSheet {
   }
 
   /** Takes back what an earlier key said. */
-  drop(key: ConfigKey, from: string, reason: string): void {
+  drop(key: ConfigKey, reason: string): void {
     if (!this.config.delete(key)) return;
-    for (const list of [this.translated, this.assumed]) {
-      for (let index = list.length - 1; index >= 0; index--) if (list[index]!.to.startsWith(`${key} `)) list.splice(index, 1);
-    }
-    this.ignore(from, reason);
+    const saysIt = ({ to }: Translated): boolean => to.startsWith(`${key} `);
+    for (const { from } of this.translated.filter(saysIt)) this.ignore(from, reason);
+    for (const list of [this.translated, this.assumed]) list.splice(0, list.length, ...list.filter((entry) => !saysIt(entry)));
   }
 
   ignore(from: string, reason: string): void {

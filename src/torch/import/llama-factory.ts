@@ -40,25 +40,25 @@ export const llamaFactoryFormat: ImportFormat = {
     model_name_or_path: to('model'),
     stage: (value, sheet, from) => {
       if (value !== 'sft' && value !== 'pt') sheet.refuse(`${from} ${short(value)}`, 'For preference and reinforcement learning use LLaMA-Factory itself.');
-      sheet.translated.push({ from: `${from} ${value}`, to: value === 'pt' ? 'text, all of it learned' : 'loss on answers' });
+      sheet.say(`${from} ${short(value)}`, value === 'pt' ? 'text, all of it learned' : 'loss on answers');
     },
     finetuning_type: (value, sheet, from) => {
-      if (value === 'full') return void sheet.translated.push({ from: `${from} full`, to: 'what fulltune does' });
+      if (value === 'full') return sheet.say(`${from} full`, 'what fulltune does');
       sheet.ignore(`${from} ${short(value)}`, 'fulltune trains every parameter, which needs more memory and a lower learning rate than an adapter, such as 2e-5');
     },
     dataset: named('dataset'),
     eval_dataset: named('eval_dataset'),
-    dataset_dir: (value, sheet, from) => void sheet.translated.push({ from: `${from} ${short(value)}`, to: 'where dataset is looked up' }),
-    val_size: (value, sheet, from) => (Number(value) > 1 ? sheet.ignore(`${from} ${short(value)}`, 'fulltune takes a share of the documents, up to 0.5: give --eval-fraction') : Number(value) === 0 ? void sheet.off.push(from) : sheet.translate(from, value, 'eval_fraction', numeric(value))),
+    dataset_dir: (value, sheet, from) => sheet.say(`${from} ${short(value)}`, 'where dataset is looked up'),
+    val_size: (value, sheet, from) => (Number(value) > 1 ? sheet.ignore(`${from} ${short(value)}`, 'fulltune takes a share of the documents, up to 0.5: give --eval-fraction') : Number(value) === 0 ? sheet.leave(from) : sheet.translate(from, value, 'eval_fraction', numeric(value))),
     cutoff_len: to('max_length', numeric),
     packing: to('packing'),
-    neat_packing: (value, sheet, from) => (value === true ? sheet.translate(from, value, 'packing') : void sheet.off.push(from)),
+    neat_packing: (value, sheet, from) => (value === true ? sheet.translate(from, value, 'packing') : sheet.leave(from)),
     train_on_prompt: to('train_on_inputs'),
-    mask_history: (value, sheet, from) => (value === true ? sheet.ignore(`${from} true`, 'fulltune learns every answer of a conversation; the run differs') : void sheet.off.push(from)),
+    mask_history: (value, sheet, from) => (value === true ? sheet.ignore(`${from} true`, 'fulltune learns every answer of a conversation; the run differs') : sheet.leave(from)),
     template: (value, sheet, from) => (value === 'chatml' ? sheet.translate(from, value, 'chat_template') : sheet.ignore(`${from} ${short(value)}`, 'the template of the model is used, chatml, or a file')),
     disable_gradient_checkpointing: to('gradient_checkpointing', (value) => value !== true),
     pure_bf16: (value, sheet, from) => {
-      if (value !== true) return void sheet.off.push(from);
+      if (value !== true) return sheet.leave(from);
       sheet.translate(from, value, 'bf16_weights');
     },
     enable_liger_kernel: ignored('fulltune has fused kernels of its own, and chunks the loss where that helps'),

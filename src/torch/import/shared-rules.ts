@@ -1,7 +1,7 @@
 /** Rules for keys that several trainers have from transformers. */
 
 import { existsSync } from 'node:fs';
-import { ignored, ImportSheet, numeric, short, to, type ImportRule, type ImportRules } from './import-sheet.ts';
+import { ignored, numeric, short, to, type ImportRule, type ImportRules, type ImportSheet } from './import-sheet.ts';
 
 const OPTIMIZERS: Readonly<Record<string, string>> = {
   adamw: 'adamw', adamw_torch: 'adamw', adamw_torch_fused: 'adamw', adamw_hf: 'adamw', adamw_apex_fused: 'adamw', optimi_adamw: 'adamw',
@@ -56,13 +56,13 @@ function steps(key: 'eval_steps' | 'save_steps' | 'logging_steps'): ImportRule {
 }
 
 export const saveStrategy: ImportRule = (value, sheet, from) => {
-  if (value === 'epoch' || value === 'steps') return sheet.translated.push({ from: `${from} ${value}`, to: value === 'epoch' ? 'each epoch, the default' : 'save_steps' }), undefined;
+  if (value === 'epoch' || value === 'steps') return sheet.say(`${from} ${value}`, value === 'epoch' ? 'each epoch, the default' : 'save_steps');
   sheet.ignore(`${from} ${short(value)}`, 'fulltune writes a checkpoint each epoch and at the end');
 };
 
 export const evalStrategy: ImportRule = (value, sheet, from) => {
-  if (value === 'epoch' || value === 'steps') return sheet.translated.push({ from: `${from} ${value}`, to: value === 'epoch' ? 'each epoch, the default' : 'eval_steps' }), undefined;
-  if (value === 'no' || value === false) return sheet.translated.push({ from: `${from} no`, to: 'no eval_dataset' }), undefined;
+  if (value === 'epoch' || value === 'steps') return sheet.say(`${from} ${value}`, value === 'epoch' ? 'each epoch, the default' : 'eval_steps');
+  if (value === 'no' || value === false) return sheet.say(`${from} no`, 'no eval_dataset');
   sheet.ignore(`${from} ${short(value)}`, 'fulltune evaluates each epoch and at the end, or every eval_steps');
 };
 
@@ -89,7 +89,7 @@ export const TRANSFORMERS_RULES: ImportRules = {
   adam_beta1: to('adam_beta1', numeric), adam_beta2: to('adam_beta2', numeric), adam_epsilon: to('adam_epsilon', numeric),
   max_grad_norm: to('max_grad_norm', numeric),
   num_train_epochs: to('num_train_epochs', numeric),
-  max_steps: (value, sheet, from) => (Number(value) > 0 ? sheet.translate(from, value, 'max_steps', numeric(value)) : void sheet.off.push(from)),
+  max_steps: (value, sheet, from) => (Number(value) > 0 ? sheet.translate(from, value, 'max_steps', numeric(value)) : sheet.leave(from)),
   seed: to('seed'),
   bf16: to('bf16', (value) => value === 'auto' || value), fp16: to('fp16'),
   gradient_checkpointing: to('gradient_checkpointing'), activation_checkpointing: to('gradient_checkpointing'),

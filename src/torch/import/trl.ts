@@ -30,16 +30,16 @@ export const trlFormat: ImportFormat = {
     max_length: to('max_length', numeric), max_seq_length: to('max_length', numeric),
     packing: to('packing'),
     packing_strategy: (value, sheet, from) => {
-      if (value === 'bfd') return void sheet.translated.push({ from: `${from} bfd`, to: 'packing, the only way' });
+      if (value === 'bfd') return sheet.say(`${from} bfd`, 'packing, the only way');
       sheet.translate(from, value, 'overlong', 'split');
       if (value === 'wrapped') sheet.ignore(`${from} wrapped`, 'fulltune keeps the documents of a row apart, and cuts only those that are longer than a row');
     },
     assistant_only_loss: to('train_on_inputs', (value) => value !== true),
     completion_only_loss: to('train_on_inputs', (value) => value === false),
     chat_template_path: to('chat_template'),
-    loss_type: (value, sheet, from) => (value === 'nll' || value === 'chunked_nll' ? void sheet.translated.push({ from: `${from} ${String(value)}`, to: 'chunked_loss as planned' }) : sheet.ignore(`${from} ${short(value)}`, 'fulltune has cross-entropy only; the run differs')),
+    loss_type: (value, sheet, from) => (value === 'nll' || value === 'chunked_nll' ? sheet.say(`${from} ${value}`, 'chunked_loss as planned') : sheet.ignore(`${from} ${short(value)}`, 'fulltune has cross-entropy only; the run differs')),
     activation_offloading: (value, sheet, from) => sheet.ignore(`${from} ${short(value)}`, 'the planner offloads where that is the best: --offload-activation-layers'),
-    dataset_text_field: (value, sheet, from) => (value === 'text' ? void sheet.off.push(from) : sheet.ignore(`${from} ${short(value)}`, 'fulltune reads the column text; rename it')),
+    dataset_text_field: (value, sheet, from) => (value === 'text' ? sheet.leave(from) : sheet.ignore(`${from} ${short(value)}`, 'fulltune reads the column text; rename it')),
     shuffle_dataset: to('shuffle'),
     train_sampling_strategy: to('shuffle', (value) => value !== 'sequential'),
     dtype: ignored('weights are float32 in memory unless bf16_weights is set'), torch_dtype: ignored('weights are float32 in memory unless bf16_weights is set'),
