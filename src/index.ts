@@ -20,6 +20,11 @@ export type { Model, EvaluateOptions, GenerateOptions, LoadOptions, ModelEvaluat
 export { initModel, type InitOptions, type InitResult } from './train/init-model.ts';
 export { inspectData, inspectModel, type DataInspection, type ModelInspection } from './train/inspect.ts';
 export { doctor, type DoctorReport } from './train/doctor.ts';
+export type { TorchPlan } from './run/torch-plan.ts';
+export { exportPlan, type Exported, type ExportOptions } from './torch/export/export-run.ts';
+export { readPlanSource, type PlanSource } from './torch/export/plan-source.ts';
+export { importConfig, type Imported, type ImportOptions } from './torch/import/import-config.ts';
+export { TRAINER_NAMES, type TrainerName } from './torch/export/trainers.ts';
 
 import { planRun } from './planner/plan.ts';
 import type { RunConfig } from './run/run-config.ts';

@@ -6,6 +6,7 @@ const OTHER_NAMES: ReadonlyMap<string, string> = new Map([['--eval-split', '--ev
 export const SWITCHES: ReadonlySet<string> = new Set([
   '--packing', '--shuffle', '--train-on-inputs', '--load-best-model-at-end', '--tie-word-embeddings', '--gradient-checkpointing', '--optimizer-in-backward',
   '--bf16', '--fp16', '--bf16-weights', '--offload-optimizer-state', '--chunked-loss', '--optim-8bit-embeddings',
+  '--sample-packing', '--activation-checkpointing', '--train-on-prompt', '--chunked-cross-entropy',
 ]);
 
 /** `--max_length` → `--max-length`, `--packing=false` → `--no-packing`, `--eval-split` → `--eval-fraction`; what follows `--` is left alone. */

@@ -1,7 +1,8 @@
 /** Every key of RunConfig as a flag of a commander command, with the schema's description, and back from flags to a checked config. */
 
 import { Option, type Command } from 'commander';
-import { checkValue, CONFIG_KEYS, keyInfo, parsePartialConfig, type ConfigKey, type KeyInfo } from '../run/config-schema.ts';
+import { ALIASES } from '../run/aliases.ts';
+import { checkValue, CONFIG_KEYS, keyInfo, parsePartialConfig, type ConfigKey, type KeyInfo, type OnAlias } from '../run/config-schema.ts';
 import { SETTINGS_DEFAULTS } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
 
@@ -45,11 +46,16 @@ const PLACEHOLDER: Readonly<Record<KeyInfo['type'], string>> = {
 /** Adds the flags of `keys` (default: all) to a command. A switch gets its `--no-` form too. */
 export function addConfigFlags(command: Command, keys: readonly ConfigKey[] = CONFIG_KEYS): Command {
   for (const info of keys.map(keyInfo)) for (const option of optionsOf(info)) command.addOption(option.helpGroup(`${GROUP_OF[info.key]}:`));
+  for (const [alias, key] of aliasesOf(command, keys)) for (const option of optionsOf(keyInfo(key), flagOf(alias))) command.addOption(option.hideHelp());
   return command;
 }
 
-function optionsOf(info: KeyInfo): readonly Option[] {
-  const flag = flagOf(info.key);
+/** Names of other trainers for these keys, but for those that the verb has a flag of its own by. */
+function aliasesOf(command: Command, keys: readonly ConfigKey[]): readonly (readonly [alias: string, key: ConfigKey])[] {
+  return Object.entries(ALIASES).filter(([alias, key]) => keys.includes(key) && !command.options.some(({ long }) => long === flagOf(alias)));
+}
+
+function optionsOf(info: KeyInfo, flag = flagOf(info.key)): readonly Option[] {
   if (info.type === 'boolean') {
     const byDefault = defaultText(info.key);
     const [shown, other] = [`--no-${flag.slice(2)}`, flag];
@@ -80,13 +86,14 @@ function readScalar({ key, type }: KeyInfo, text: string): unknown {
 }
 
 /** What the flags of a parsed command set, checked. */
-export function configFromFlags(command: Command, keys: readonly ConfigKey[] = CONFIG_KEYS): Partial<RunConfig> {
+export function configFromFlags(command: Command, keys: readonly ConfigKey[] = CONFIG_KEYS, onAlias?: OnAlias): Partial<RunConfig> {
   const options = command.opts<Readonly<Record<string, unknown>>>();
-  const set = keys.map((key) => [key, options[attributeOf(key)]] as const).filter(([, value]) => value !== undefined);
-  return parsePartialConfig(Object.fromEntries(set), 'flags');
+  const names = [...keys, ...Object.entries(ALIASES).flatMap(([alias, key]) => (keys.includes(key) ? [alias] : []))];
+  const set = names.map((name) => [name, options[attributeOf(name)]] as const).filter(([, value]) => value !== undefined);
+  return parsePartialConfig(Object.fromEntries(set), 'flags', onAlias);
 }
 
 /** commander's name of a flag's value: `adam_beta1` → `adamBeta1`. */
-function attributeOf(key: ConfigKey): string {
+function attributeOf(key: string): string {
   return key.replace(/_([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
 }

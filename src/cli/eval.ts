@@ -8,6 +8,7 @@ import { addConfigFlags, configFromFlags } from './config-flags.ts';
 import { INTERRUPTED, withInterrupt } from './interrupt.ts';
 import { renderNotices } from './memory-view.ts';
 import { formatCount, formatDuration } from './numbers.ts';
+import { aliasTeller } from './run-config.ts';
 import type { ConfigureVerb } from './verb.ts';
 
 const KEYS = ['model', 'dataset', 'max_length', 'packing', 'train_on_inputs', 'chat_template', 'device', 'threads'] as const satisfies readonly ConfigKey[];
@@ -23,7 +24,7 @@ export const configureEval: ConfigureVerb = (command, { terminal, loadEngine }, 
     .option('--json', 'the result as one JSON object on standard output')
     .action(() => run(async () => {
       const { batchSize, json } = command.opts<EvalFlags>();
-      const config = parseConfig(configFromFlags(command, KEYS), 'flags');
+      const config = parseConfig(configFromFlags(command, KEYS, aliasTeller(terminal)), 'flags');
       const { loadModel } = await loadEngine();
       return withInterrupt(async (signal) => {
         await using model = await loadModel(config.model, {

@@ -21,7 +21,7 @@ function configureData(command: Command, { terminal, loadEngine }: VerbContext, 
     .option('--json', 'everything as one JSON object on standard output')
     .action(() => run(async () => {
       const { rows, json } = command.opts<{ rows?: number; json?: true }>();
-      const config = await configOf(command);
+      const config = await configOf(command, terminal);
       const { inspectData } = await loadEngine();
       const inspection = await inspectData(config, rows === undefined ? {} : { rows });
       const plain = { ...inspection, rows: inspection.rows.map((row) => ({ ...row, ids: [...row.ids], trained: [...row.trained] })) };

@@ -1,15 +1,14 @@
 /** `fulltune plan`: also what `inspect memory` and `train --dry-run` do. There is one way to a plan. */
 
 import type { Command } from 'commander';
-import type { PlanConfig, TrainingPlan } from '../index.ts';
-import { USER_MISTAKE } from './exit-code.ts';
-import { INTERRUPTED, isInterruption, withInterrupt } from './interrupt.ts';
-import { renderPlan } from './memory-view.ts';
+import { addImportFlags } from './import-flags.ts';
 import { addConfigArguments, planConfigOf } from './run-config.ts';
+import { showPlan } from './show-plan.ts';
 import type { ConfigureVerb, VerbContext } from './verb.ts';
 
 export const configurePlan: ConfigureVerb = (command, context, run) => {
-  configurePlanOutput(addConfigArguments(command), context, run);
+  addImportFlags(addConfigArguments(command));
+  configurePlanOutput(command, context, run);
 };
 
 /** Flags and action of a verb that shows a plan; `command` takes a config already. */
@@ -18,36 +17,8 @@ export function configurePlanOutput(command: Command, context: VerbContext, run:
     .option('--json', 'the plan as one JSON object on standard output')
     .option('--html <file>', 'write a page that shows where the memory goes; its name ends in .html')
     .action(() => run(async () => {
-      const { json = false, html } = command.opts<{ json?: true; html?: string }>();
-      return showPlan(await planConfigOf(command), context, { json, html });
+      const { json = false, html, from } = command.opts<{ json?: true; html?: string; from?: string }>();
+      if (from !== undefined) return (await import('./plan-from.ts')).planFrom(command, context, { json, html });
+      return showPlan(await planConfigOf(command, context.terminal), context, { json, html });
     }));
-}
-
-export interface PlanOutput {
-  readonly json: boolean;
-  /** The file to write the memory page to. */
-  readonly html?: string | undefined;
-  /** Show this plan instead of making one. */
-  readonly plan?: TrainingPlan;
-}
-
-/** Prints the plan: 0 when it fits, 2 when it does not. Leaves nothing on disk but the page that is asked for. */
-export async function showPlan(config: PlanConfig, { terminal, loadEngine }: VerbContext, { json, html, plan }: PlanOutput): Promise<number> {
-  const pages = html === undefined ? undefined : await import('./memory-page-file.ts');
-  if (html !== undefined) pages?.checkPagePath(html);
-  const engine = await loadEngine();
-  return withInterrupt(async (signal) => {
-    try {
-      const result = await engine.plan(config, { signal, ...(html === undefined ? {} : { picture: true }), ...(plan === undefined ? {} : { plan }) });
-      terminal.write(json ? `${JSON.stringify({ ...result, picture: undefined })}\n` : renderPlan(result, terminal.paint));
-      if (html !== undefined) {
-        pages?.writeMemoryPage(html, result);
-        terminal.writeError(`the memory page is ${html}\n`);
-      }
-      return result.kind === 'fits' ? 0 : USER_MISTAKE;
-    } catch (error) {
-      if (!isInterruption(error, signal)) throw error;
-      return INTERRUPTED;
-    }
-  }, { onFirst: () => terminal.writeError('stopping … (press again to stop at once)\n') });
 }

@@ -2,11 +2,12 @@
 
 import { readFileSync } from 'node:fs';
 import { FulltuneError } from '../base/errors.ts';
+import type { OnAlias } from '../run/config-schema.ts';
 import { configFromYaml } from '../run/config-yaml.ts';
 import type { RunConfig } from '../run/run-config.ts';
 
 /** JSON is read as YAML, of which it is a part. Throws E_FILE and E_CONFIG. */
-export function readConfigFile(path: string): Partial<RunConfig> {
+export function readConfigFile(path: string, onAlias?: OnAlias): Partial<RunConfig> {
   if (path === 'true' || path === 'false') {
     throw new FulltuneError('E_CONFIG', `'${path}' stands where the config file is expected`, {
       where: 'flags', remedy: 'A switch takes no value: write --packing or --no-packing.',
@@ -17,7 +18,7 @@ export function readConfigFile(path: string): Partial<RunConfig> {
       where: path, remedy: 'The model and the data are flags: --model DIR --dataset FILE.',
     });
   }
-  return configFromYaml(readText(path), path);
+  return configFromYaml(readText(path), path, onAlias);
 }
 
 function readText(path: string): string {

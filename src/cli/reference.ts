@@ -1,6 +1,7 @@
 /** docs/cli.md as text, made from the verbs and the schema: `node tools/write-cli-docs.js` writes it, a test compares. */
 
 import { Command, type Option } from 'commander';
+import { ALIASES } from '../run/aliases.ts';
 import { CONFIG_KEYS, keyInfo, type ConfigKey } from '../run/config-schema.ts';
 import { defaultText, flagOf, groupOf } from './config-flags.ts';
 import { PLAIN } from './colour.ts';
@@ -25,7 +26,8 @@ const KEYS_INTRODUCTION = `## Settings
 
 One set of keys for the YAML file (\`max_length: 512\`), the flags (\`--max-length 512\`) and TypeScript (\`{ max_length: 512 }\`). Flags win over
 the file. A switch is \`--packing\` or \`--no-packing\`. Contradictory settings are an error, and so is a key that is not in this list.
-\`dist/config.schema.json\` (also \`fulltune/config.schema.json\`) is the same list for editors.`;
+\`dist/config.schema.json\` (also \`fulltune/config.schema.json\`) is the same list for editors. Names that other trainers have for the same thing
+(the last table) are taken, too, and a notice says which key was meant; one setting under two names is an error.`;
 
 export async function cliReference(): Promise<string> {
   const verbs: string[] = [];
@@ -37,8 +39,9 @@ export async function cliReference(): Promise<string> {
     if (command.commands.length === 0) verbs.push(verbText(command, `fulltune ${name}`));
     for (const sub of command.commands) verbs.push(`**fulltune ${name} ${sub.name()}**: ${sub.description()}`, verbText(sub, `fulltune ${name} ${sub.name()}`));
   }
+  const aliases = `### Names of other trainers\n\n| name | means |\n|---|---|\n${aliasRows()}`;
   const groups = [...new Set(CONFIG_KEYS.map(groupOf))].map((group) => `### ${group}\n\n${keyTable(CONFIG_KEYS.filter((key) => groupOf(key) === group))}`);
-  return `${[INTRODUCTION, '## Verbs', ...verbs, KEYS_INTRODUCTION, ...groups].join('\n\n')}\n`;
+  return `${[INTRODUCTION, '## Verbs', ...verbs, KEYS_INTRODUCTION, ...groups, aliases].join('\n\n')}\n`;
 }
 
 /** Declaring a verb asks nothing of it; running one from here would be a mistake. */
@@ -48,12 +51,12 @@ const NO_CONTEXT: VerbContext = {
 };
 
 function verbText(command: Command, name: string): string {
-  const isKey = (option: Option): boolean => CONFIG_KEYS.some((key) => option.long === flagOf(key) || option.long === `--no-${flagOf(key).slice(2)}`);
+  const isKey = (option: Option): boolean => option.hidden || CONFIG_KEYS.some((key) => option.long === flagOf(key) || option.long === `--no-${flagOf(key).slice(2)}`);
   const keys = CONFIG_KEYS.filter((key) => command.options.some(({ long }) => long === flagOf(key)));
   const words = command.registeredArguments.map((argument) => (argument.required ? `<${argument.name()}>` : `[${argument.name()}]`));
   const rows = [
     ...command.registeredArguments.map((argument, index) => `| \`${words[index]}\` | ${argument.description} |`),
-    ...command.options.filter((option) => !isKey(option) || keys.length < 4).map(({ flags, description }) => `| \`${flags}\` | ${description} |`),
+    ...command.options.filter((option) => !isKey(option) || (keys.length < 4 && !option.hidden)).map(({ flags, description }) => `| \`${flags}\` | ${description} |`),
   ];
   const all = keys.length === CONFIG_KEYS.length;
   const settings = all ? 'Takes all settings below.' : keys.length < 4 ? '' : `Takes these of the settings below: ${keys.map((key) => `\`${flagOf(key)}\``).join(', ')}.`;
@@ -62,6 +65,12 @@ function verbText(command: Command, name: string): string {
     ...(settings === '' ? [] : [settings]),
     `| | |\n|---|---|\n${rows.join('\n')}`,
   ].join('\n\n');
+}
+
+/** One row per key. */
+function aliasRows(): string {
+  const keys = [...new Set(Object.values(ALIASES))];
+  return keys.map((key) => `| ${Object.entries(ALIASES).filter(([, own]) => own === key).map(([alias]) => `\`${alias}\``).join(', ')} | \`${key}\` |`).join('\n');
 }
 
 function keyTable(keys: readonly ConfigKey[]): string {

@@ -2,7 +2,9 @@
 
 import { join } from 'node:path';
 import { addConfigFlags, configFromFlags } from './config-flags.ts';
+import { CONFIG_KEYS } from '../run/config-schema.ts';
 import { followRun } from './follow-run.ts';
+import { aliasTeller } from './run-config.ts';
 import type { ConfigureVerb } from './verb.ts';
 
 interface ResumeFlags {
@@ -18,7 +20,7 @@ export const configureResume: ConfigureVerb = (command, { terminal, loadEngine }
     .option('--json', 'events as JSON lines on standard output, nothing else')
     .action((directory: string) => run(async () => {
       const { resumeFromCheckpoint: checkpoint, json = false, replan = false } = command.opts<ResumeFlags>();
-      const changes = configFromFlags(command);
+      const changes = configFromFlags(command, CONFIG_KEYS, aliasTeller(terminal));
       const engine = await loadEngine();
       return followRun(
         (signal) => engine.resume(directory, changes, { signal, replan, ...(checkpoint === undefined ? {} : { checkpoint }) }),

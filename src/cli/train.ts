@@ -1,8 +1,8 @@
 /** `fulltune train [config.yaml] --flags`. */
 
 import { followRun } from './follow-run.ts';
-import { showPlan } from './plan.ts';
 import { addConfigArguments, configOf } from './run-config.ts';
+import { showPlan } from './show-plan.ts';
 import type { ConfigureVerb } from './verb.ts';
 
 interface TrainFlags {
@@ -18,7 +18,7 @@ export const configureTrain: ConfigureVerb = (command, context, run) => {
     .option('--json', 'events as JSON lines on standard output, nothing else')
     .action(() => run(async () => {
       const { dryRun, json = false, plan: planPath } = command.opts<TrainFlags>();
-      const config = await configOf(command);
+      const config = await configOf(command, context.terminal);
       const plan = planPath === undefined ? undefined : (await import('./read-plan-file.ts')).readPlanFile(planPath);
       if (dryRun === true) return showPlan(config, context, { json, ...(plan === undefined ? {} : { plan }) });
       const engine = await context.loadEngine();

@@ -16,5 +16,6 @@ export const VERBS: readonly VerbEntry[] = [
   { name: 'generate', summary: 'Let a model write.', load: async () => (await import('./generate.ts')).configureGenerate },
   { name: 'init', summary: 'Make a model with random weights, shaped like another one.', load: async () => (await import('./init.ts')).configureInit },
   { name: 'inspect', summary: 'Look at data, model or memory: inspect data | model | memory.', load: async () => (await import('./inspect.ts')).configureInspect },
+  { name: 'export', summary: 'Write the config of another trainer for a plan, and say what does not translate.', load: async () => (await import('./export.ts')).configureExport },
   { name: 'doctor', summary: 'What this machine offers and what is missing.', load: async () => (await import('./doctor.ts')).configureDoctor },
 ];

@@ -35,7 +35,8 @@ describe('parseConfig', () => {
       expect(text).toContain(`this version of fulltune does not have ${key} (run.yaml)`);
       expect(text).not.toContain('Did you mean');
     }
-    expect(messageOf(() => parseConfig({ ...base, max_seq_length: 8 }, 'run.yaml'))).toContain('max_seq_length is called max_length here');
+    expect(messageOf(() => parseConfig({ ...base, batch_size: 8 }, 'run.yaml'))).toContain('batch_size is called train_batch_size here');
+    expect(messageOf(() => parseConfig({ ...base, baseModel: 'm' }, 'run.yaml'))).toContain('baseModel is called model here');
   });
 
   it('says which of model and dataset is missing', () => {

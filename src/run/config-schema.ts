@@ -5,6 +5,7 @@
 
 import { z } from 'zod';
 import { FulltuneError, nearest } from '../base/errors.ts';
+import { aliasNotice, aliasOf, bothGiven } from './aliases.ts';
 import { ALLOWABLE, type RunConfig } from './run-config.ts';
 import type { OptimizerChoice } from './training-plan.ts';
 
@@ -148,15 +149,11 @@ function range(json: FieldJson): string {
   return json.exclusiveMaximum === undefined ? `from ${json.minimum} to ${json.maximum}` : `from ${json.minimum}, below ${json.exclusiveMaximum}`;
 }
 
-/** Keys of other trainers under the name that they have here. */
+/** Keys of other trainers that mean the same as one of ours, but not with the same values, or not everywhere: they are told, not taken. */
 const RENAMED: ReadonlyMap<string, ConfigKey> = new Map(Object.entries<ConfigKey>({
-  model_name_or_path: 'model', model_id: 'model', base_model: 'model', dataset_name: 'dataset', train_file: 'dataset', data: 'dataset',
-  validation_file: 'eval_dataset', eval_file: 'eval_dataset', eval_split: 'eval_fraction', val_set_size: 'eval_fraction',
-  max_seq_length: 'max_length', max_seq_len: 'max_length', sequence_len: 'max_length', block_size: 'max_length',
-  lr: 'learning_rate', lr_scheduler: 'lr_scheduler_type', optimizer: 'optim', epochs: 'num_train_epochs', num_epochs: 'num_train_epochs',
-  batch_size: 'train_batch_size', micro_batch_size: 'per_device_train_batch_size', grad_clip: 'max_grad_norm', max_norm: 'max_grad_norm',
-  sample_packing: 'packing', momentum: 'sgd_momentum', beta1: 'adam_beta1', beta2: 'adam_beta2', eps: 'adam_epsilon', output: 'output_dir',
-  assistant_only_loss: 'train_on_inputs', completion_only_loss: 'train_on_inputs', chat_template_path: 'chat_template', num_threads: 'threads',
+  data: 'dataset', eval_split: 'eval_fraction', batch_size: 'train_batch_size', output: 'output_dir', global_batch_size: 'train_batch_size',
+  assistant_only_loss: 'train_on_inputs', completion_only_loss: 'train_on_inputs', mask_history: 'train_on_inputs',
+  neat_packing: 'packing', disable_gradient_checkpointing: 'gradient_checkpointing', pure_bf16: 'bf16_weights', bfloat16: 'bf16_weights', unfrozen_parameters: 'freeze',
 }));
 
 /** Keys known from transformers and TRL, or planned here, that this version does not have, with what to do instead. */
@@ -184,7 +181,7 @@ const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
 /** What is wrong with a key that RunConfig does not have. */
 export function unknownKey(key: string, where: string, spell: (key: string) => string = (name) => name): FulltuneError {
   const snake = key.replace(/-/g, '_').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  const renamed = RENAMED.get(snake);
+  const renamed = RENAMED.get(snake) ?? (snake === key ? undefined : aliasOf(snake));
   if (renamed !== undefined) return new FulltuneError('E_CONFIG', `${spell(key)} is called ${spell(renamed)} here`, { where, remedy: keyInfo(renamed).description });
   const instead = ABSENT.get(snake);
   if (instead !== undefined) {
@@ -215,26 +212,35 @@ export function checkValue(key: ConfigKey, value: unknown, where: string, spell:
   throw new FulltuneError('E_CONFIG', `${spell(key)} is ${shown(value)}; it must be ${limit}`, { where, remedy: keyInfo(key).description });
 }
 
+/** Hears which key was meant by another trainer's name. */
+export type OnAlias = (notice: string) => void;
+
 /**
  * Checks keys and values, all of them optional: one config file, flags, or changes on resume. Keys whose value is undefined count as left out.
- * `where` is a file or `flags`. Throws E_CONFIG.
+ * `where` is a file or `flags`. Names of other trainers (aliases.ts) are brought to ours. Throws E_CONFIG.
  */
-export function parsePartialConfig(value: unknown, where: string): Partial<RunConfig> {
+export function parsePartialConfig(value: unknown, where: string, onAlias: OnAlias = () => undefined): Partial<RunConfig> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FulltuneError('E_CONFIG', `settings must be keys with values, not ${shown(value)}`, { where, remedy: 'Write it like: model: path/of/model' });
   }
   // One text stands for a list of one.
-  const set = Object.entries(value).filter(([, v]) => v !== undefined).map(([key, v]) => [key, typeof v === 'string' && isList(key) ? [v] : v] as const);
-  for (const [key, v] of set) {
-    if (!Object.hasOwn(shape, key)) throw unknownKey(key, where);
-    checkValue(key as ConfigKey, v, where);
+  const set = new Map<string, { readonly name: string; readonly value: unknown }>();
+  for (const [name, given] of Object.entries(value).filter(([, v]) => v !== undefined)) {
+    const key = Object.hasOwn(shape, name) ? name : aliasOf(name);
+    if (key === undefined) throw unknownKey(name, where);
+    const before = set.get(key);
+    if (before !== undefined) throw bothGiven(key, [before.name, name], where);
+    const listed: unknown = typeof given === 'string' && isList(key) ? [given] : given;
+    checkValue(key as ConfigKey, listed, where, (own) => (own === name ? own : `${name} (${own})`));
+    if (key !== name) onAlias(aliasNotice(name, key, where));
+    set.set(key, { name, value: listed });
   }
-  return Object.fromEntries(set) as Partial<RunConfig>;
+  return Object.fromEntries([...set].map(([key, entry]) => [key, entry.value])) as Partial<RunConfig>;
 }
 
 /** As parsePartialConfig, but `model` and `dataset` must be there. */
-export function parseConfig(value: unknown, where: string): RunConfig {
-  const { model, dataset, ...rest } = parsePartialConfig(value, where);
+export function parseConfig(value: unknown, where: string, onAlias?: OnAlias): RunConfig {
+  const { model, dataset, ...rest } = parsePartialConfig(value, where, onAlias);
   const missing = [...(model === undefined ? ['model'] : []), ...(dataset === undefined ? ['dataset'] : [])];
   if (model === undefined || dataset === undefined) {
     throw new FulltuneError('E_CONFIG', `${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`, {
@@ -246,8 +252,8 @@ export function parseConfig(value: unknown, where: string): RunConfig {
 }
 
 /** As parseConfig for planning, where data may be left out. The result names no dataset then. */
-export function parsePlanConfig(value: unknown): RunConfig {
-  const { model, dataset = '', ...rest } = parsePartialConfig(value, 'plan()');
+export function parsePlanConfig(value: unknown, onAlias?: OnAlias): RunConfig {
+  const { model, dataset = '', ...rest } = parsePartialConfig(value, 'plan()', onAlias);
   if (model === undefined) throw new FulltuneError('E_CONFIG', 'model is missing', { where: 'plan()', remedy: `--model: ${keyInfo('model').description}` });
   return { model, dataset, ...rest };
 }

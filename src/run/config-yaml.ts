@@ -2,11 +2,12 @@
 
 import { LineCounter, parseDocument, stringify, isMap, isScalar } from 'yaml';
 import { FulltuneError } from '../base/errors.ts';
-import { parsePartialConfig } from './config-schema.ts';
+import { bothGiven } from './aliases.ts';
+import { parsePartialConfig, type OnAlias } from './config-schema.ts';
 import type { RunConfig } from './run-config.ts';
 
 /** Keys and values of a YAML (or JSON) text; keys may be missing, none may be unknown. Errors name line and column: `run.yaml:3:1`. */
-export function configFromYaml(text: string, where: string): Partial<RunConfig> {
+export function configFromYaml(text: string, where: string, onAlias?: OnAlias): Partial<RunConfig> {
   const lines = new LineCounter();
   const place = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
@@ -23,11 +24,17 @@ export function configFromYaml(text: string, where: string): Partial<RunConfig> 
   if (document.contents === null) return {};
   if (!isMap(document.contents)) return parsePartialConfig(document.toJS(), where);
   const config: Record<string, unknown> = {};
+  const names = new Map<string, string>();
   for (const { key, value } of document.contents.items) {
     const name = isScalar(key) ? String(key.value) : String(key);
     const keyPlace = isScalar(key) && key.range ? place(key.range[0]) : where;
     const js = (value as { toJS?: (document: unknown) => unknown } | null)?.toJS?.(document) ?? null;
-    Object.assign(config, parsePartialConfig({ [name]: js }, keyPlace));
+    for (const [own, checked] of Object.entries(parsePartialConfig({ [name]: js }, keyPlace, onAlias))) {
+      const before = names.get(own);
+      if (before !== undefined) throw bothGiven(own, [before, name], keyPlace);
+      names.set(own, name);
+      config[own] = checked;
+    }
   }
   return config;
 }

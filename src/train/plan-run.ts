@@ -61,10 +61,12 @@ export interface PlanOptions {
   readonly picture?: boolean;
 }
 
-export async function planOnly(config: PlanConfig, choose: ChoosePlan, { plan, picture = false, ...options }: PlanOptions = {}): Promise<PlanResult> {
-  const { dataset } = config;
-  if (dataset === undefined) return planWithoutData(config, choose, { picture });
-  const prepared = await prepareRun({ ...config, dataset }, { plan: plan ?? choose, withoutWeights: true, ...options });
+export async function planOnly(given: PlanConfig, choose: ChoosePlan, { plan, picture = false, ...options }: PlanOptions = {}): Promise<PlanResult> {
+  const aliases: string[] = [];
+  const config = parsePlanConfig(given, (notice) => aliases.push(notice));
+  if (config.dataset === '') return planWithoutData(config, choose, { picture, aliases });
+  const ready = await prepareRun(config, { plan: plan ?? choose, withoutWeights: true, ...options });
+  const prepared = { ...ready, notices: [...aliases, ...ready.notices] };
   const { settings, data, planned } = prepared;
   const batches = new BatchSource({ file: data.train, ...planned.plan.packing, ...planned.plan.batch, seed: settings.seed, shuffle: settings.shuffle });
   const rowsPerUpdate = planned.plan.batch.rowsPerUpdate;
@@ -80,8 +82,8 @@ export async function planOnly(config: PlanConfig, choose: ChoosePlan, { plan, p
 }
 
 /** Rows are full, and there are always enough of them. */
-async function planWithoutData(config: PlanConfig, choose: ChoosePlan, { picture }: { readonly picture: boolean }): Promise<PlanResult> {
-  const settings = resolveSettings(parsePlanConfig(config));
+async function planWithoutData(config: RunConfig, choose: ChoosePlan, { picture, aliases }: { readonly picture: boolean; readonly aliases: readonly string[] }): Promise<PlanResult> {
+  const settings = resolveSettings(config);
   const model = describeModel(settings.model);
   const maxLength = settings.max_length ?? Math.min(1024, longestRow(model.config));
   const remarks = checkLength(model.config, maxLength);
@@ -91,7 +93,7 @@ async function planWithoutData(config: PlanConfig, choose: ChoosePlan, { picture
     settings, model: model.config, maxLength, bucketLengths: [maxLength], rowsPerEpoch: Infinity, frozen: frozenParameters(settings.freeze, model),
     device, memoryBytes: budgetOf(settings, freeBytes), time: timeModel(device).model,
   });
-  const notices = [...model.config.notices, ...remarks, `planned without data: rows of ${maxLength} tokens, all full, every token with loss`];
+  const notices = [...aliases, ...model.config.notices, ...remarks, `planned without data: rows of ${maxLength} tokens, all full, every token with loss`];
   return resultOf({ settings, model, planned, freeBytes, choices: [], notices }, { data: undefined, totalSteps: undefined, picture });
 }
 

@@ -103,11 +103,13 @@ export class TrainingRun implements AsyncIterable<RunEvent>, AsyncDisposable {
 }
 
 /** Starts a new run. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
-export function startTraining(config: RunConfig, choose: ChoosePlan, options: TrainOptions = {}): TrainingRun {
+export function startTraining(given: RunConfig, choose: ChoosePlan, options: TrainOptions = {}): TrainingRun {
   return new TrainingRun(async (control) => {
-    parseConfig(config, 'train()');
+    const aliases: string[] = [];
+    const config = parseConfig(given, 'train()', (notice) => aliases.push(notice));
     if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
-    const prepared = lean(requireFit(await prepareRun(config, { signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit })));
+    const ready = lean(requireFit(await prepareRun(config, { signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit })));
+    const prepared = { ...ready, notices: [...aliases, ...ready.notices] };
     checkRunDisk(config.output_dir ?? 'runs', prepared);
     const { path, lock } = createRunDirectory(config.output_dir, { model: prepared.model.name, dataset: config.dataset });
     try {
