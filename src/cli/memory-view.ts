@@ -5,7 +5,7 @@ import { formatTable } from '../base/table.ts';
 import { STORAGE_CLASSES, type StorageClass } from '../run/storage-class.ts';
 import type { MemoryReport, PlanResult } from '../index.ts';
 import { PLAIN, type Paint } from './colour.ts';
-import { formatCount, formatDuration, formatShare, plural } from './numbers.ts';
+import { formatCount, formatDuration, formatMs, formatShare, plural } from './numbers.ts';
 
 /** Everything `plan()` found, ending with whether it fits. */
 export function renderPlan(result: PlanResult, paint: Paint): string {
@@ -41,17 +41,13 @@ function speedText({ stepMs, tokensPerSecond, totalSteps }: PlanResult): string 
   return `${formatMs(stepMs)} per update, ${formatCount(Math.round(tokensPerSecond))} tokens/s${whole} (predicted)`;
 }
 
-function formatMs(ms: number): string {
-  return ms >= 1000 ? `${(ms / 1000).toFixed(2)} s` : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
-}
-
 /** What each technique does in the plan, and why not another value. */
 function renderTechniques(techniques: PlanResult['techniques'], paint: Paint): string {
   return `${paint.apply('bold', 'plan')}\n${formatTable(techniques.map(({ key, value, reason }) => [key, value, paint.apply('dim', reason)]), { indent: '  ' })}`;
 }
 
 /** Memory against time: what less memory would cost, and more would gain. */
-function renderFrontier(frontier: PlanResult['frontier'], paint: Paint): string {
+export function renderFrontier(frontier: PlanResult['frontier'], paint: Paint): string {
   if (frontier.length < 2) return '';
   const rows = frontier.map(({ forecastBytes, stepMs, tokensPerSecond, numerics, summary, chosen }) => [
     chosen ? '→' : '', formatBytes(forecastBytes), formatMs(stepMs), formatCount(Math.round(tokensPerSecond)), numerics === 'changed' ? paint.apply('yellow', numerics) : 'kept', summary,

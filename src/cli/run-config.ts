@@ -3,19 +3,22 @@
 import type { Command } from 'commander';
 import { FulltuneError } from '../base/errors.ts';
 import type { PlanConfig } from '../index.ts';
-import { keyInfo, parseConfig } from '../run/config-schema.ts';
+import { CONFIG_KEYS, keyInfo, parseConfig, type ConfigKey } from '../run/config-schema.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import { addConfigFlags, configFromFlags } from './config-flags.ts';
 
 /** Adds `[config.yaml]` and a flag per key. */
-export function addConfigArguments(command: Command): Command {
-  return addConfigFlags(command.argument('[config]', 'a .yaml or .json file with settings; flags win over it'));
+export function addConfigArguments(command: Command, keys?: readonly ConfigKey[]): Command {
+  return addConfigFlags(command.argument('[config]', 'a .yaml or .json file with settings; flags win over it'), keys);
 }
 
+/** All keys but `device`, for `plan`, whose flag of that name takes devices that are not here, too. */
+export const KEYS_WITHOUT_DEVICE: readonly ConfigKey[] = CONFIG_KEYS.filter((key) => key !== 'device');
+
 /** The same for planning, where the dataset may be left out. */
-export async function planConfigOf(command: Command): Promise<PlanConfig> {
+export async function planConfigOf(command: Command, keys?: readonly ConfigKey[]): Promise<PlanConfig> {
   const path: unknown = command.processedArgs[0];
-  const flags = configFromFlags(command);
+  const flags = configFromFlags(command, keys);
   const { readConfigFile } = await import('./read-config-file.ts');
   const { model, ...rest } = { ...(typeof path === 'string' ? readConfigFile(path) : {}), ...flags };
   if (model === undefined) throw new FulltuneError('E_CONFIG', 'model is missing', { where: typeof path === 'string' ? path : 'flags', remedy: `--model: ${keyInfo('model').description}` });
