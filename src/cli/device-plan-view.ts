@@ -1,10 +1,10 @@
 /** A plan for GPUs as tables: the same parts as an embedded plan's, with the error bar of every figure that is estimated. */
 
 import { formatBytes } from '../base/bytes.ts';
-import { formatTable } from '../base/table.ts';
+import { formatTable, visibleWidth } from '../base/table.ts';
 import type { DevicePlanResult } from '../index.ts';
 import { PLAIN, type Paint } from './colour.ts';
-import { joinParts, renderChoices, renderFrontier, renderNotices } from './memory-view.ts';
+import { joinParts, renderNotices } from './memory-view.ts';
 import { formatCount, formatDuration, formatMs, formatShare, plural } from './numbers.ts';
 
 /** What the three ways to count say, as tools print them. */
@@ -16,11 +16,11 @@ const METRICS = [
 export function renderDevicePlan(result: DevicePlanResult, paint: Paint, columns: number): string {
   return joinParts([
     formatTable(devicePlanFacts(result)),
-    renderTechniques(result.techniques, paint, columns),
-    renderChoices(result.choices, paint),
+    renderReasons('plan', result.techniques, paint, columns),
+    renderReasons('chosen', result.choices, paint, columns),
     renderNotices(result.notices, paint),
     renderMemory(result, paint),
-    renderFrontier(result.frontier, paint),
+    renderFrontier(result.frontier, paint, columns),
     renderBetter(result, paint),
     [deviceVerdict(result, paint), ...result.remedies.map((remedy) => `  ${remedy}`)].join('\n'),
   ]);
@@ -35,25 +35,41 @@ export function devicePlanFacts(result: DevicePlanResult): readonly (readonly [s
     ['model', `${model.name} (${model.type}), ${formatCount(model.parameters)} parameters`],
     ['device', `${device.name}, ${formatBytes(device.memoryBytes)}${device.worldSize > 1 ? ' each' : ''}`],
     ...(data === undefined ? [] : [['data', `${plural(data.documents, 'document')}, ${formatCount(data.tokens)} tokens, ${formatCount(data.rowsPerEpoch)} rows per epoch`] as const]),
-    ['batch', `${plural(batch.rowsPerUpdate, 'row')} of ${formatCount(rowLength)} tokens = micro-batch ${batch.microBatchSize} × accumulation ${batch.accumulationSteps}${worldSize > 1 ? ` × ${worldSize} ranks` : ''}${filling === 0 ? '' : ` − ${filling} ignored`}`],
+    ['rows', `${plural(batch.rowsPerUpdate, 'row')} of ${formatCount(rowLength)} tokens per update${filling === 0 ? '' : `, and ${filling} of filling`}`],
     ['speed', speedText(result)],
   ];
 }
 
 function speedText({ stepMs, tokensPerSecond, totalSteps, time, errorBars }: DevicePlanResult): string {
   const whole = totalSteps === undefined ? '' : `, ${plural(totalSteps, 'update')} in ${formatDuration((totalSteps * stepMs) / 1000)}`;
-  return `${formatMs(stepMs)} per update, ${formatCount(Math.round(tokensPerSecond))} tokens/s${whole}, MFU ${formatShare(time.mfu)} (estimate ± ${formatShare(errorBars.time)})`;
+  return `${formatMs(stepMs)} per update, ${formatCount(Math.round(tokensPerSecond))} tokens/s${whole}, MFU ${formatShare(time.mfu)} (± ${formatShare(errorBars.time)})`;
 }
 
-/** The reason stands beside the value where there is room for it, else under it. */
-function renderTechniques(techniques: DevicePlanResult['techniques'], paint: Paint, columns: number): string {
-  const names = Math.max(...techniques.map(({ key }) => key.length));
-  const values = Math.max(...techniques.map(({ value }) => value.length));
-  const longest = Math.max(...techniques.map(({ reason }) => reason.length));
-  const lines = 2 + names + 2 + values + 2 + longest <= columns
-    ? formatTable(techniques.map(({ key, value, reason }) => [key, value, paint.apply('dim', reason)]), { indent: '  ' })
-    : techniques.map(({ key, value, reason }) => `  ${key.padEnd(names)}  ${value}\n  ${' '.repeat(names)}  ${paint.apply('dim', reason)}`).join('\n');
-  return `${paint.apply('bold', 'plan')}\n${lines}`;
+/** Name and value, with the reason beside them where there is room for it, else under them. */
+function renderReasons(title: string, list: DevicePlanResult['techniques'], paint: Paint, columns: number): string {
+  if (list.length === 0) return '';
+  const beside = formatTable(list.map(({ key, value, reason }) => [key, value, paint.apply('dim', reason)]), { indent: '  ' });
+  const names = Math.max(...list.map(({ key }) => key.length));
+  const under = list.map(({ key, value, reason }) => `  ${key.padEnd(names)}  ${value}\n${' '.repeat(names + 4)}${paint.apply('dim', reason)}`).join('\n');
+  return `${paint.apply('bold', title)}\n${fits(beside, columns) ? beside : under}`;
+}
+
+/** What less memory would cost, and more would gain. */
+function renderFrontier(frontier: DevicePlanResult['frontier'], paint: Paint, columns: number): string {
+  if (frontier.length < 2) return '';
+  const header = ['', 'memory', 'update', 'tokens/s', 'numbers', ''];
+  const cells = frontier.map(({ forecastBytes, stepMs, tokensPerSecond, numerics, chosen }) => [
+    chosen ? '→' : '', formatBytes(forecastBytes), formatMs(stepMs), formatCount(Math.round(tokensPerSecond)), numerics === 'changed' ? paint.apply('yellow', numerics) : 'kept',
+  ]);
+  const table = (rows: readonly (readonly string[])[]): string => formatTable(rows, { header, indent: '  ', align: ['left', 'right', 'right', 'right', 'left', 'left'] });
+  const beside = table(cells.map((row, index) => [...row, frontier[index]!.summary]));
+  const [titles, rule, ...lines] = table(cells).split('\n');
+  const under = [titles, rule, ...lines.flatMap((line, index) => [line, `     ${paint.apply('dim', frontier[index]!.summary)}`])].join('\n');
+  return `${paint.apply('bold', 'memory against time')}\n${fits(beside, columns) ? beside : under}`;
+}
+
+function fits(text: string, columns: number): boolean {
+  return text.split('\n').every((line) => visibleWidth(line) <= columns);
 }
 
 function renderMemory({ memory, errorBars, plan }: DevicePlanResult, paint: Paint): string {

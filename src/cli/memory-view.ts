@@ -47,7 +47,7 @@ function renderTechniques(techniques: PlanResult['techniques'], paint: Paint): s
 }
 
 /** Memory against time: what less memory would cost, and more would gain. */
-export function renderFrontier(frontier: PlanResult['frontier'], paint: Paint): string {
+function renderFrontier(frontier: PlanResult['frontier'], paint: Paint): string {
   if (frontier.length < 2) return '';
   const rows = frontier.map(({ forecastBytes, stepMs, tokensPerSecond, numerics, summary, chosen }) => [
     chosen ? '→' : '', formatBytes(forecastBytes), formatMs(stepMs), formatCount(Math.round(tokensPerSecond)), numerics === 'changed' ? paint.apply('yellow', numerics) : 'kept', summary,

@@ -1,6 +1,6 @@
 /** `fulltune plan`: also what `inspect memory` and `train --dry-run` do. There is one way to a plan. */
 
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { PlanConfig, TrainingPlan } from '../index.ts';
 import { USER_MISTAKE } from './exit-code.ts';
 import { INTERRUPTED, isInterruption, withInterrupt } from './interrupt.ts';
@@ -8,9 +8,12 @@ import { renderPlan } from './memory-view.ts';
 import { addConfigArguments, KEYS_WITHOUT_DEVICE, planConfigOf } from './run-config.ts';
 import type { ConfigureVerb, VerbContext } from './verb.ts';
 
+const DEVICE_HELP = 'cpu or reference: the embedded engine on this machine. Else GPUs or TPUs to plan a run on PyTorch for, here or not: a name (rtx-4090, 8xH100-80GB, '
+  + '2x8xA100-40GB for nodes × devices, m2-max:64GiB), or numbers (4x80GiB@990TFLOPS,3350GB/s). (default: cpu)';
+
 export const configurePlan: ConfigureVerb = (command, context, run) => {
   addConfigArguments(command, KEYS_WITHOUT_DEVICE)
-    .option('--device <device>', "cpu or reference: this machine's embedded engine; else GPUs or TPUs to plan a run on PyTorch for, such as rtx-4090, 8xH100-80GB, 2x8xA100-40GB (nodes × devices) or numbers, 4x80GiB@990TFLOPS,3350GB/s. Default: cpu.");
+    .addOption(new Option('--device <device>', DEVICE_HELP).helpGroup('Machine:'));
   configurePlanOutput(command, context, run);
 };
 

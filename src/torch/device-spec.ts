@@ -20,8 +20,10 @@ export interface DeviceSpec {
 /** A node holds so many devices, where the text does not say how many nodes there are. */
 const DEVICES_PER_NODE = 8;
 const MOST_DEVICES = 65_536;
-/** Between nodes, per device and direction: one 400 Gbit/s link each, as in a DGX H100. */
-export const NODE_LINK_GBPS = 50;
+/** Between nodes, per device and direction: one network link each, of 400 Gbit/s as in a DGX H100, or 200 as in a DGX A100. */
+export function nodeLinkGBps({ linkGBps }: Accelerator): number {
+  return linkGBps >= 400 ? 50 : 25;
+}
 
 const HELP = 'Write a name (rtx-4090, 8xH100-80GB, 2x8xA100-40GB for nodes × devices, m2-max:64GiB) or numbers (4x80GiB@990TFLOPS,3350GB/s).';
 
@@ -82,7 +84,7 @@ function unknownDevice(name: string, text: string): FulltuneError {
 
 /** As a flag takes it: `rtx-4090`. */
 function shortName({ name, aliases, family }: Accelerator): string {
-  const short = family === 'rocm' || family === 'tpu' ? (aliases[0] ?? name) : name;
+  const short = family === 'rocm' ? (aliases[0] ?? name) : name;
   return short.replace(/^(NVIDIA|AMD|Google|Apple) (GeForce )?/, '').replaceAll(' ', '-').toLowerCase();
 }
 

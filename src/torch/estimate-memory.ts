@@ -5,7 +5,7 @@
  */
 
 import { GIB, MIB } from '../base/bytes.ts';
-import { blockBytes, blockPrecision } from './estimate-activations.ts';
+import { backwardPeak, CUBLAS_BYTES, deadLogits, forwardPeak, largestGradient, stepSizes, transientBytes, type Transient } from './estimate-transients.ts';
 import { countShape } from './model-shape.ts';
 import type { TorchCase } from './torch-case.ts';
 
@@ -42,16 +42,16 @@ const TRANSIENT_SLACK = 0.15;
 export const CONTEXT_BYTES = 600 * MIB;
 /** NCCL's channels and buffers, outside the allocator: several hundred MiB per communicator of eight ranks. */
 const NCCL_BYTES = 400 * MIB;
-/** PyTorch's getChosenWorkspaceSize (ATen/cuda/CublasHandlePool.cpp): 32 MiB on Hopper, 8.1 MiB elsewhere, per handle; the larger one is taken, twice. */
-const CUBLAS_BYTES = 64 * MIB;
-
 const F32 = 4;
 
 export function estimateMemory(given: TorchCase): MemoryEstimate {
   const parts = heldParts(given);
-  const { forward, backward } = transientPeaks(given, parts);
-  const step: Transient = { gradients: given.update === 'in-backward' ? largestGradient(given) : parts.gradients, gathered: 0, activations: 0, logits: 0, workspace: CUBLAS_BYTES + stepTemporaries(given) };
-  const candidates = ([['forward and loss', forward], ['backward', backward], ['optimizer step', step]] as const).map(([phase, transient]) => ({ phase, transient, allocatedBytes: parts.parameters + parts.state + total(transient) }));
+  const sizes = stepSizes(given, parts.gradients);
+  const step: Transient = {
+    gradients: given.update === 'in-backward' ? largestGradient(given) : parts.gradients, gathered: 0, activations: 0, logits: 0, workspace: CUBLAS_BYTES + stepTemporaries(given),
+  };
+  const candidates = ([['forward and loss', forwardPeak(given, sizes)], ['backward', backwardPeak(given, sizes)], ['optimizer step', step]] as const)
+    .map(([phase, transient]) => ({ phase, transient, allocatedBytes: parts.parameters + parts.state + transientBytes(transient) }));
   const peak = candidates.reduce((most, each) => (each.allocatedBytes > most.allocatedBytes ? each : most));
   const { activations, logits, workspace, gathered } = peak.transient;
   const slack = TRANSIENT_SLACK * (activations + logits + workspace + gathered) + deadLogits(given);
@@ -101,8 +101,8 @@ function stateBytes({ shape, optimizer, precision, frozenParameters }: TorchCase
     case 'adamw':
       return 2 * element * trained;
     case 'adamw_8bit': {
-      const wide = optimizer.embeddings ? 0 : Math.min(trained, counts.embedding * (shape.tiedHead ? 1 : 2));
-      return 2 * (1 + F32 / 256) * (trained - wide) + 2 * F32 * wide;
+      const wide = optimizer.embeddings ? 0 : Math.min(trained, counts.embedding + shape.learnedPositions * shape.width);
+      return 2 * (1 + F32 / 256) * (trained - wide) + 2 * element * wide;
     }
     case 'adafactor':
       // One row and one column of f32 per matrix (Shazeer & Stern 2018): D + F is near enough.
@@ -116,11 +116,6 @@ function stateBytes({ shape, optimizer, precision, frozenParameters }: TorchCase
   }
 }
 
-/** With the optimizer in backward, no more than the largest gradient outlives its layer. */
-function largestGradient({ shape, precision }: TorchCase): number {
-  return countShape(shape).embedding * (precision === 'bf16-weights' ? 2 : F32);
-}
-
 /** Of the update: PyTorch's `foreach` makes one more copy of all weights (documentation of torch.optim), loops and most others a few of the largest tensor. */
 function stepTemporaries(given: TorchCase): number {
   const counts = countShape(given.shape);
@@ -128,97 +123,9 @@ function stepTemporaries(given: TorchCase): number {
   const element = given.precision === 'bf16-weights' ? 2 : F32;
   const shards = given.sharding === 'fsdp' || given.sharding === 'zero2' ? given.worldSize : 1;
   if (given.optimizerStep === 'fused') return 0;
-  return (given.optimizerStep === 'foreach' ? element * counts.total : 2 * F32 * counts.largest) / shards;
-}
-
-interface Transient {
-  readonly gradients: number;
-  readonly gathered: number;
-  readonly activations: number;
-  readonly logits: number;
-  readonly workspace: number;
-}
-
-function total({ gradients, gathered, activations, logits, workspace }: Transient): number {
-  return gradients + gathered + activations + logits + workspace;
-}
-
-/** The largest moments of forward with loss, and of backward, which goes from the last layer to the first: activations shrink while gradients grow. */
-function transientPeaks(given: TorchCase, parts: HeldParts): { readonly forward: Transient; readonly backward: Transient } {
-  const { shape, microBatchSize, rowLength, worldSize, sharding, precision, recompute } = given;
-  const counts = countShape(shape);
-  const tokens = microBatchSize * rowLength;
-  const sharded = sharding === 'fsdp' || sharding === 'zero2';
-  const gathers = sharded && (worldSize > 1 || given.cpuOffload);
-  const block = blockPrecision(precision, sharded);
-  const [element, stream] = [block === 'f32' ? F32 : 2, block === 'low' ? 2 : F32];
-  const bytes = blockBytes(shape, { precision: block, attention: given.attention, rowLength, compiled: given.compiled });
-  const kept = (layer: number): number => tokens * (recompute.kind === 'none' ? bytes.saved : recompute.kind === 'selective' ? bytes.products
-    : recompute.kind === 'every-second-product' ? bytes.everySecondProduct : layer < recompute.layers ? (recompute.offloaded === true ? 0 : bytes.input) : bytes.saved);
-  // Final norm with its input and output, the embedding's output; with a mask, one byte per pair.
-  const outside = tokens * (F32 + 2 * stream + element) * shape.width + (given.attention === 'masked' ? tokens * rowLength : 0);
-
-  // Autocast keeps its two-byte copies of f32 matrices until it ends, and backward needs them (torch.autocast, cache_enabled).
-  const castMatrices = block === 'autocast' ? 2 * (shape.layers * counts.layerMatrices + counts.embedding) : 0;
-  const castOfLayer = block === 'autocast' ? 2 * counts.layerMatrices : 0;
-  const gatheredRoot = gathers ? element * counts.outside : 0;
-  const gatheredLayers = gathers ? element * counts.layer * (sharding === 'zero2' ? shape.layers : 3) : 0;
-  // Gradients of one unit before they are reduced: as they were computed, and copied to f32 for the sum (FSDP2's foreach_reduce).
-  const reducedLayer = gathers ? (element + F32) * counts.layer : 0;
-  const reducedRoot = gathers ? (element + F32) * counts.outside : 0;
-
-  const accumulated = given.accumulationSteps > 1 || given.gradientsStay ? parts.gradients : 0;
-  const all = Array.from({ length: shape.layers }, (_, layer) => kept(layer)).reduce((sum, each) => sum + each, outside);
-  const forwardAtLoss: Transient = { gradients: accumulated, gathered: gatheredRoot + gatheredLayers + castMatrices, activations: all, logits: logitBytes(given, tokens, element), workspace: CUBLAS_BYTES };
-  // Inside the last layers of a recomputed run, one layer's values exist before they are dropped.
-  const inLayer: Transient = { ...forwardAtLoss, activations: all + tokens * (bytes.saved - Math.min(bytes.saved, kept(0))), logits: 0 };
-
-  let backward: Transient = { gradients: 0, gathered: 0, activations: 0, logits: 0, workspace: 0 };
-  let left = all - outside;
-  const gradientOf = parts.gradients / counts.total;
-  let grown = shape.tiedHead ? counts.embedding : counts.outside - counts.embedding;
-  for (let layer = shape.layers - 1; layer >= 0; layer--) {
-    const computedAgain = tokens * bytes.saved - kept(layer);
-    grown += counts.layer;
-    const own = given.update === 'in-backward' ? gradientOf * (counts.layer + (shape.tiedHead ? counts.embedding : 0)) : Math.min(parts.gradients, gradientOf * grown);
-    const remaining = recompute.kind === 'none' ? castMatrices * ((layer + 1) / shape.layers) : castOfLayer;
-    const moment: Transient = {
-      gradients: Math.max(accumulated, own) + reducedLayer + (gathers ? element * (counts.outside - (shape.tiedHead ? 0 : counts.embedding)) : 0),
-      gathered: gatheredRoot + gatheredLayers + remaining, activations: tokens * shape.width * stream + left + computedAgain + tokens * bytes.gradients, logits: 0, workspace: CUBLAS_BYTES,
-    };
-    if (total(moment) > total(backward)) backward = moment;
-    left -= kept(layer);
-  }
-  const end: Transient = { gradients: (given.update === 'in-backward' ? largestGradient(given) : parts.gradients) + reducedRoot, gathered: gatheredRoot, activations: 2 * tokens * shape.width * stream, logits: 0, workspace: CUBLAS_BYTES };
-  return { forward: larger(forwardAtLoss, inLayer), backward: larger(backward, end) };
-}
-
-/** The block of the two-byte logits is free when the loss runs backward, but none of the f32 tensors fits into it: it stays reserved. */
-function deadLogits({ shape, loss, precision, microBatchSize, rowLength }: TorchCase): number {
-  return loss.kind === 'whole' && precision !== 'f32' ? 2 * microBatchSize * rowLength * shape.vocabularySize : 0;
-}
-
-/**
- * Logits with their loss, at the worst moment. Whole: log-softmax in f32, the gradient of the loss and of the log-softmax, 12 bytes per entry
- * (aten's log_softmax and nll_loss with their backward formulas; in two bytes, the logits are gone by then). Chunked: the same for one slice, computed
- * again in backward. `upcast`: the two-byte logits and their gradients exist whole, what is f32 for one slice of eight (torchtune).
- */
-function logitBytes({ shape, loss }: TorchCase, tokens: number, element: number): number {
-  const entries = (count: number): number => count * shape.vocabularySize;
-  switch (loss.kind) {
-    case 'whole':
-      return 3 * F32 * entries(tokens);
-    case 'chunked':
-      return (element + 3 * F32) * entries(Math.min(tokens, loss.tokens)) + element * tokens * shape.width;
-    case 'upcast':
-      return 2 * element * entries(tokens);
-    default:
-      return loss satisfies never;
-  }
-}
-
-function larger(a: Transient, b: Transient): Transient {
-  return total(a) >= total(b) ? a : b;
+  // Adafactor of transformers makes its update in f32, beside copies of gradient and weight.
+  const copies = given.optimizer.kind === 'adafactor' ? 3 : 2;
+  return (given.optimizerStep === 'foreach' ? element * counts.total : copies * F32 * counts.largest) / shards;
 }
 
 /** How far device memory may be from the estimate: the worst of the complete public measurements, see docs/experiments.md. */

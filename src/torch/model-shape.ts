@@ -105,8 +105,18 @@ export interface ParameterCounts {
   readonly largest: number;
 }
 
-/** Counted from the shape; equal to what transformers counts. */
+const counted = new WeakMap<ModelShape, ParameterCounts>();
+
+/** Counted from the shape; equal to what transformers counts. A search asks many times for the same shape. */
 export function countShape(shape: ModelShape): ParameterCounts {
+  const known = counted.get(shape);
+  if (known !== undefined) return known;
+  const counts = count(shape);
+  counted.set(shape, counts);
+  return counts;
+}
+
+function count(shape: ModelShape): ParameterCounts {
   const { width: D, heads: H, keyValueHeads: G, headWidth: K, feedForwardWidth: F, vocabularySize: V, features, experts } = shape;
   const perNorm = features.norm === 'layer' ? 2 * D : D;
   const norms = (features.normPlace === 'both' ? 4 : 2) * perNorm;

@@ -17,7 +17,7 @@ import { frozenParameters } from '../train/prepare-run.ts';
 import type { PlanConfig } from '../train/plan-run.ts';
 import { runLength } from '../train/schedule.ts';
 import { tokenCache } from '../train/token-cache.ts';
-import { parseDevice, type DeviceSpec } from './device-spec.ts';
+import { nodeLinkGBps, parseDevice, type DeviceSpec } from './device-spec.ts';
 import { countShape, shapeOfConfig, type ModelShape } from './model-shape.ts';
 import { planTorch, type PlannedTorch } from './plan-torch.ts';
 import { findPublicModel, unknownModel } from './public-models.ts';
@@ -65,7 +65,7 @@ export async function planDevice(config: PlanConfig, deviceText: string, options
   const rows = rowsOf(config, device.worldSize, rowLength);
   const frozen = frozenOf(settings, directory);
   const planned = planTorch({
-    settings, shape, device, rowLength, ...rows, memoryBytes: Math.min(device.memoryBytes, settings.memory === undefined ? Infinity : parseBytes(settings.memory, 'memory')),
+    settings, shape, device, rowLength, bucketLengths: prepared?.bucketLengths ?? [rowLength], ...rows, memoryBytes: Math.min(device.memoryBytes, settings.memory === undefined ? Infinity : parseBytes(settings.memory, 'memory')),
     frozen: frozen.names, frozenParameters: frozen.count,
   });
   const { fits, ...facts } = planned;
@@ -74,7 +74,7 @@ export async function planDevice(config: PlanConfig, deviceText: string, options
   let data: DevicePlanResult['data'];
   if (prepared !== undefined) {
     const { train, statistics, maxLength } = prepared;
-    const source = new BatchSource({ file: train, rowLengths: [rowLength], packed: settings.packing, ...batch, seed: settings.seed, shuffle: settings.shuffle });
+    const source = new BatchSource({ file: train, ...planned.plan.packing, ...batch, seed: settings.seed, shuffle: settings.shuffle });
     data = { ...statistics, maxLength, rowsPerEpoch: source.rowsInEpoch(0) };
     totalSteps = runLength(settings, (epoch) => Math.ceil(source.rowsInEpoch(epoch) / batch.rowsPerUpdate)).totalSteps;
     train.close();
@@ -150,7 +150,7 @@ function deviceNotices({ accelerator, worldSize, devicesPerNode }: DeviceSpec, {
     ...(wantsBf16 && !accelerator.hasBf16 ? [`${accelerator.name} computes bf16 no faster than f32: fp16 would be fast`] : []),
     ...(accelerator.family === 'tpu' ? ['XLA plans its own buffers: on TPUs the memory formulas, made for PyTorch on CUDA, have no measurement behind them'] : []),
     ...(accelerator.family === 'mps' ? ["on Apple's GPUs the memory formulas, made for PyTorch on CUDA, have no measurement behind them"] : []),
-    ...(worldSize > devicesPerNode ? ['between nodes 50 GB/s per device are taken (400 Gbit/s each)'] : []),
+    ...(worldSize > devicesPerNode ? [`between nodes ${nodeLinkGBps(accelerator)} GB/s per device are taken (one link of ${nodeLinkGBps(accelerator) * 8} Gbit/s each)`] : []),
     ...(ignored > 0 ? [`${ignored} of ${ignored + batch.rowsPerUpdate} rows of an update are filling that is ignored: a multiple of ${worldSize} rows would waste none`] : []),
     ...(plan.cpuOffload ? [`each node needs ${(memory.hostBytes / 2 ** 30).toFixed(1)} GiB of its own memory for what is offloaded`] : []),
   ];

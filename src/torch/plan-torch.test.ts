@@ -21,7 +21,7 @@ function planned({ name = 'Llama-3.1-8B', on, gib, ...config }: Ask): PlannedTor
   const { per_device_train_batch_size: _micro, gradient_accumulation_steps: _steps, ...rest } = config;
   const rowLength = config.max_length ?? 1024;
   return planTorch({
-    settings: resolveSettings({ model: name, dataset: '', ...rest }), shape: findPublicModel(name)!.shape, device, rowLength, ...rowsOf(config, device.worldSize, rowLength),
+    settings: resolveSettings({ model: name, dataset: '', ...rest }), shape: findPublicModel(name)!.shape, device, rowLength, bucketLengths: [rowLength], ...rowsOf(config, device.worldSize, rowLength),
     memoryBytes: gib === undefined ? device.memoryBytes : gib * GIB, frozen: [], frozenParameters: 0,
   });
 }
@@ -82,9 +82,19 @@ describe('a plan for GPUs', () => {
     expect(bf16.fits).toBe(true);
     expect(bf16.stepMs).toBeLessThan(kept.time.updateMs);
     expect(planned({ name: 'Qwen2.5-0.5B', on: 'rtx-4090', allow: ['all'] }).plan.precision).toBe('f32');
-    const large = planned({ name: 'Llama-3.2-3B', on: 'rtx-4090', allow: ['all'], offload_optimizer_state: false, max_length: 2048 });
-    expect(large.fits).toBe(true);
-    expect(large.plan.precision).toBe('bf16-weights');
+    const large = { name: 'Qwen2.5-1.5B', on: 'rtx-4090', offload_optimizer_state: false } as const;
+    expect(planned(large).fits).toBe(false);
+    expect(planned({ ...large, allow: ['all'] })).toMatchObject({ fits: true, plan: { precision: 'f32', optimizer: { kind: 'adamw_8bit' } } });
+    expect(planned({ ...large, allow: ['bf16_weights'] })).toMatchObject({ fits: true, plan: { precision: 'bf16-weights', optimizer: { kind: 'adamw' } } });
+  });
+
+  it('proposes nothing that the worker refuses', () => {
+    for (const on of ['4xrtx-4090', 'rtx-4090']) {
+      const { plan } = planned({ name: 'Qwen2.5-7B', on, allow: ['all'], optim: 'adamw_8bit' });
+      expect(plan.sharding === 'fsdp' || !plan.cpuOffload).toBe(true);
+    }
+    expect(refusal(() => planned({ on: '2xa100', optim: 'adafactor', offload_optimizer_state: true })).message).toContain('whole rows and columns');
+    expect(planned({ on: '2xh200', optim: 'adafactor', bf16: true }).plan.sharding).toBe('ddp');
   });
 
   it('takes no bf16 where there are no tensor cores for it', () => {

@@ -6,7 +6,7 @@ import type { FrontierPoint } from '../run/frontier.ts';
 import { ALLOWABLE, type Settings } from '../run/run-config.ts';
 import type { TorchPlan } from '../run/torch-plan.ts';
 import { MEMORY_ERROR, type MemoryEstimate } from './estimate-memory.ts';
-import { TIME_ERROR, type TimeEstimate } from './estimate-time.ts';
+import { timeError, type TimeEstimate } from './estimate-time.ts';
 import { parseDevice } from './device-spec.ts';
 import { briefTorchPlan, torchFrontier, torchReasons } from './torch-explain.ts';
 import { fastest, searchTorch, smallest, type TorchCandidate } from './torch-search.ts';
@@ -44,8 +44,8 @@ export function planTorch(request: TorchRequest): PlannedTorch {
   const { candidates, chosen, fits } = searchTorch(request);
   const expected = { peakBytes: Math.round(chosen.memory.deviceBytes), stepMs: Math.round(chosen.time.updateMs) };
   return {
-    fits, plan: { ...chosen.plan, expected }, memory: chosen.memory, time: chosen.time, errorBars: { memory: MEMORY_ERROR, time: TIME_ERROR }, neededBytes: chosen.neededBytes,
-    techniques: torchReasons(chosen, candidates, request), frontier: torchFrontier(chosen, candidates), better: betterThan(chosen, request, fits), remedies: fits ? [] : remediesFor(chosen, request),
+    fits, plan: { ...chosen.plan, expected }, memory: chosen.memory, time: chosen.time, errorBars: { memory: MEMORY_ERROR, time: timeError(request.device.accelerator) }, neededBytes: chosen.neededBytes,
+    techniques: torchReasons(chosen, candidates, request), frontier: torchFrontier(chosen, candidates, request), better: betterThan(chosen, request, fits), remedies: fits ? [] : remediesFor(chosen, request),
   };
 }
 
@@ -57,7 +57,7 @@ function betterThan(chosen: TorchCandidate, request: TorchRequest, fits: boolean
   const changes: readonly (readonly [string, Partial<Settings>])[] = [
     ...(isPlain && bf16 !== false && device.accelerator.hasBf16 ? [['--bf16', { bf16: true }] as const] : []),
     ...(isPlain && fp16 !== false && !device.accelerator.hasBf16 ? [['--fp16', { fp16: true }] as const] : []),
-    ...(weights === undefined && chosen.plan.precision !== 'bf16-weights' && device.accelerator.hasBf16 ? [['--bf16-weights', { bf16_weights: true }] as const] : []),
+    ...(weights === undefined && optim !== 'adafactor' && chosen.plan.precision !== 'bf16-weights' && device.accelerator.hasBf16 ? [['--bf16-weights', { bf16_weights: true }] as const] : []),
     ...(optim === undefined && chosen.plan.optimizer.kind === 'adamw' ? [['--optim adamw_8bit', { optim: 'adamw_8bit' }] as const] : []),
   ];
   return changes.flatMap(([change, changed]): readonly Better[] => {
@@ -75,8 +75,8 @@ function remediesFor(chosen: TorchCandidate, request: TorchRequest): readonly st
   const more = device.worldSize * 2;
   const tries: readonly (readonly [string, Partial<TorchRequest>])[] = [
     ...(settings.allow.length < ALLOWABLE.length ? [['--allow all', { settings: all }] as const] : []),
-    ...(shorter < rowLength ? [[`--max-length ${shorter}`, { rowLength: shorter }] as const] : []),
-    ...(settings.allow.length < ALLOWABLE.length && shorter < rowLength ? [[`--allow all --max-length ${shorter}`, { settings: all, rowLength: shorter }] as const] : []),
+    ...(shorter < rowLength ? [[`--max-length ${shorter}`, { rowLength: shorter, bucketLengths: [shorter] }] as const] : []),
+    ...(settings.allow.length < ALLOWABLE.length && shorter < rowLength ? [[`--allow all --max-length ${shorter}`, { settings: all, rowLength: shorter, bucketLengths: [shorter] }] as const] : []),
     [`${more} devices of this kind`, { device: { ...device, worldSize: more, devicesPerNode: Math.max(device.devicesPerNode, Math.min(8, more)) } }],
     ...(settings.allow.length < ALLOWABLE.length ? [[`${more} devices and --allow all`, { settings: all, device: { ...device, worldSize: more, devicesPerNode: Math.max(device.devicesPerNode, Math.min(8, more)) } }] as const] : []),
   ];

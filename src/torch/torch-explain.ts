@@ -13,6 +13,8 @@ interface TorchTechnique {
   readonly value: (plan: TorchPlan) => string;
   /** In a line that names all techniques; empty: not worth a word. */
   readonly brief: (plan: TorchPlan) => string;
+  /** What to call the value that has no brief name. */
+  readonly without?: string;
   /** Names whose values go along with this one's. */
   readonly with: readonly string[];
 }
@@ -35,9 +37,9 @@ export const TORCH_TECHNIQUES: readonly TorchTechnique[] = [
     value: ({ batch, worldSize }) => `${batch.microBatchSize}${batch.microBatchSize === 1 ? ' row' : ' rows'} × accumulation ${batch.accumulationSteps}${worldSize > 1 ? ` × ${worldSize} ranks` : ''}`,
     brief: ({ batch }) => `micro-batch ${batch.microBatchSize} × ${batch.accumulationSteps}`,
   },
-  { name: 'sharding', with: ['offload'], value: ({ sharding }) => SHARDINGS[sharding], brief: ({ sharding }) => (sharding === 'none' ? '' : { ddp: 'DDP', zero2: 'ZeRO-2', fsdp: 'FSDP' }[sharding]) },
-  { name: 'offload', with: ['sharding'], value: ({ cpuOffload }) => (cpuOffload ? 'weights, gradients and state in the memory of the host' : 'nothing'), brief: ({ cpuOffload }) => (cpuOffload ? 'CPU offload' : '') },
-  { name: 'recompute', with: [], value: recomputeText, brief: (plan) => (plan.recompute.kind === 'none' ? '' : plan.recompute.kind === 'selective' ? 'selective recompute' : `recompute of ${plan.recompute.layers} layers`) },
+  { name: 'sharding', with: ['offload'], value: ({ sharding, worldSize }) => (sharding === 'fsdp' && worldSize === 1 ? 'one device, under FSDP for its offload' : SHARDINGS[sharding]), brief: ({ sharding, worldSize }) => (sharding === 'none' || worldSize === 1 ? '' : { ddp: 'DDP', zero2: 'ZeRO-2', fsdp: 'FSDP' }[sharding]) },
+  { name: 'offload', with: ['sharding'], without: 'no offload', value: ({ cpuOffload }) => (cpuOffload ? 'weights, gradients and state in the memory of the host' : 'nothing'), brief: ({ cpuOffload }) => (cpuOffload ? 'CPU offload' : '') },
+  { name: 'recompute', with: [], without: 'no recompute', value: recomputeText, brief: (plan) => (plan.recompute.kind === 'none' ? '' : plan.recompute.kind === 'selective' ? 'selective recompute' : `recompute of ${plan.recompute.layers}`) },
   { name: 'precision', with: [], value: ({ precision }) => PRECISIONS[precision], brief: ({ precision }) => ({ f32: '', bf16: 'bf16', f16: 'f16', 'bf16-weights': 'bf16 weights' })[precision] },
   { name: 'loss', with: [], value: ({ loss }) => (loss.kind === 'whole' ? 'whole logits' : `logits of ${loss.tokens.toLocaleString('en')} tokens at a time`), brief: ({ loss }) => (loss.kind === 'whole' ? '' : 'chunked loss') },
   { name: 'optimizer', with: [], value: (plan) => optimizerText(plan), brief: ({ optimizer: choice }) => optimizer.explain(choice).brief ?? '' },
@@ -52,7 +54,7 @@ function recomputeText({ recompute }: TorchPlan): string {
     case 'selective':
       return 'selective: results of products and attention are kept';
     case 'layers':
-      return `of ${recompute.layers} layers, of which only the input is kept`;
+      return `of the first ${recompute.layers} layers, which keep their input only`;
     default:
       return recompute satisfies never;
   }
@@ -77,7 +79,7 @@ function reasonFor(technique: TorchTechnique, chosen: TorchCandidate, candidates
   const same = (other: TorchTechnique, { plan }: TorchCandidate): boolean => other.value(plan) === other.value(chosen.plan);
   const others = candidates.filter((candidate) => !same(technique, candidate) && TORCH_TECHNIQUES.every((other) => other === technique || technique.with.includes(other.name) || same(other, candidate)));
   if (others.length === 0) return 'the settings leave nothing else';
-  const name = ({ plan }: TorchCandidate): string => technique.brief(plan) || technique.value(plan);
+  const name = ({ plan }: TorchCandidate): string => technique.brief(plan) || technique.without || technique.value(plan);
   const tooLarge = others.filter((candidate) => isFaster(candidate, chosen) && candidate.neededBytes > memoryBytes);
   if (tooLarge.length > 0) {
     const nearest = tooLarge.reduce((a, b) => (b.neededBytes < a.neededBytes ? b : a));
@@ -95,9 +97,15 @@ function reasonFor(technique: TorchTechnique, chosen: TorchCandidate, candidates
 }
 
 const POINTS = 10;
+/** A plan that needs more than so many times the memory there is helps nobody. */
+const MOST_OVER_BUDGET = 2;
+/** A point that is faster by less than this is not worth its line. */
+const WORTH = 0.005;
 
 /** Most memory first: no other plan is both smaller and faster. One that changes the numbers is there only below the smallest that does not. */
-export function torchFrontier(chosen: TorchCandidate, candidates: readonly TorchCandidate[]): readonly FrontierPoint[] {
+export function torchFrontier(chosen: TorchCandidate, all: readonly TorchCandidate[], { memoryBytes }: Pick<TorchRequest, 'memoryBytes'>): readonly FrontierPoint[] {
+  const least = all.reduce((bytes, each) => Math.min(bytes, each.neededBytes), Infinity);
+  const candidates = all.filter(({ neededBytes }) => neededBytes <= MOST_OVER_BUDGET * Math.max(memoryBytes, least));
   const keeping = paretoOf(candidates.filter(({ changed }) => changed.length === 0));
   const floor = keeping.reduce((least, { neededBytes }) => Math.min(least, neededBytes), Infinity);
   const changing = paretoOf(candidates.filter(({ changed, neededBytes }) => changed.length > 0 && neededBytes < floor));
@@ -113,7 +121,7 @@ export function torchFrontier(chosen: TorchCandidate, candidates: readonly Torch
 function paretoOf(candidates: readonly TorchCandidate[]): readonly TorchCandidate[] {
   const sorted = [...candidates].sort((a, b) => a.neededBytes - b.neededBytes || a.time.updateMs - b.time.updateMs);
   const kept: TorchCandidate[] = [];
-  for (const candidate of sorted) if (kept.length === 0 || candidate.time.updateMs < kept.at(-1)!.time.updateMs) kept.push(candidate);
+  for (const candidate of sorted) if (kept.length === 0 || candidate.time.updateMs < kept.at(-1)!.time.updateMs * (1 - WORTH)) kept.push(candidate);
   return kept.reverse();
 }
 

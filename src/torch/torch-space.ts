@@ -12,8 +12,10 @@ export interface TorchRequest {
   readonly settings: Settings;
   readonly shape: ModelShape;
   readonly device: DeviceSpec;
-  /** T */
+  /** T, the longest row; memory and time are those of it. */
   readonly rowLength: number;
+  /** Row lengths where documents are not packed, ascending. */
+  readonly bucketLengths: readonly number[];
   /** Of one update, on all ranks. */
   readonly rowsPerUpdate: number;
   /** As the settings fix them; left out: chosen. */
@@ -23,6 +25,8 @@ export interface TorchRequest {
   readonly memoryBytes: number;
   readonly frozen: readonly string[];
   readonly frozenParameters: number;
+  /** What the user wants of the technique's values that only PyTorch has. */
+  readonly pinned?: Partial<Pick<TorchPlan, 'sharding' | 'cpuOffload' | 'attention' | 'compile'>>;
 }
 
 /** A plan, and the names of what changes the numbers in it although the settings do not ask for it. */
@@ -41,7 +45,8 @@ export function torchSpace(request: TorchRequest): readonly TorchCandidatePlan[]
   const { settings, device, rowLength, frozen } = request;
   refuse(request);
   const fixed = {
-    version: 1, engine: 'torch', worldSize: device.worldSize, ranksPerNode: device.devicesPerNode, packing: { packed: settings.packing, rowLengths: [rowLength] }, attention: attentionOf(request), compile: false,
+    version: 1, engine: 'torch', worldSize: device.worldSize, ranksPerNode: device.devicesPerNode, packing: { packed: settings.packing, rowLengths: settings.packing ? [rowLength] : request.bucketLengths }, attention: request.pinned?.attention ?? attentionOf(request),
+    compile: request.pinned?.compile ?? false,
     maxGradNorm: settings.max_grad_norm, frozen, seed: settings.seed,
   } as const;
   const optimizers = optimizer.values({ settings, maxLength: rowLength, bucketLengths: [rowLength], rowsPerEpoch: Infinity });
@@ -50,16 +55,29 @@ export function torchSpace(request: TorchRequest): readonly TorchCandidatePlan[]
   if (layouts.length === 0) {
     throw new FulltuneError('E_CONFIG', 'optimizer_in_backward needs an update of one micro-batch, and the other settings leave none', { where: 'optimizer_in_backward', remedy: 'Leave it out, or leave out what cuts the update.' });
   }
-  return precisions.flatMap((precision) => optimizers.flatMap((choice) => {
+  const plans = precisions.flatMap((precision) => optimizers.flatMap((choice) => {
     const changed = [...(precision === precisions[0] ? [] : ['precision']), ...(choice === optimizers[0] ? [] : ['optimizer'])];
-    return layouts.map((layout) => ({ changed, plan: { ...fixed, ...layout, precision, optimizer: choice } }));
+    return layouts.map((layout) => ({ changed, plan: { ...fixed, ...layout, precision, optimizer: choice } })).filter(({ plan }) => conflictOf(plan) === undefined);
   }));
+  if (plans.length > 0) return plans;
+  const conflict = conflictOf({ ...fixed, ...layouts[0]!, precision: precisions[0]!, optimizer: optimizers[0]! });
+  throw new FulltuneError('E_CONFIG', `no plan for a run on PyTorch is left: ${conflict}`, { where: 'the settings', remedy: 'Leave one of the settings that say so out.' });
+}
+
+/** What no run on PyTorch can carry out, as the worker refuses it; undefined for a plan that is sound. */
+function conflictOf({ optimizer: { kind }, precision, sharding, update, packing }: TorchPlan): string | undefined {
+  const isSharded = sharding === 'fsdp' || sharding === 'zero2';
+  if (kind === 'adafactor' && precision === 'bf16-weights') return 'adafactor cannot round stochastically, which bf16 weights need';
+  if (kind === 'adafactor' && isSharded) return 'adafactor takes means over whole rows and columns, which sharded weights do not have';
+  if (update === 'in-backward' && precision === 'f16') return 'an update in backward cannot skip a step, which a loss scale must be able to';
+  if (update === 'in-backward' && packing.rowLengths.length > 1) return 'an update in backward needs rows of one length';
+  return undefined;
 }
 
 /** What decides memory and time but not the numbers. */
 function layoutsOf(request: TorchRequest): readonly Pick<TorchPlan, 'sharding' | 'cpuOffload' | 'batch' | 'loss' | 'recompute' | 'update'>[] {
-  const [losses, recomputes] = [lossesOf(request.settings), recomputesOf(request)];
-  return shardings(request).flatMap((place) => batchesOf(request).flatMap((batch) => losses.flatMap((loss) => recomputes.flatMap((recompute) =>
+  const recomputes = recomputesOf(request);
+  return shardings(request).flatMap((place) => batchesOf(request).flatMap((batch) => lossesOf(request, batch.microBatchSize).flatMap((loss) => recomputes.flatMap((recompute) =>
     updatesOf(request, batch.accumulationSteps, place.sharding).map((update) => ({ ...place, batch, loss, recompute, update }))))));
 }
 
@@ -88,13 +106,14 @@ function precisionsOf({ settings, device }: TorchRequest): readonly TorchPrecisi
   ];
 }
 
-function shardings({ settings, device }: TorchRequest): readonly Pick<TorchPlan, 'sharding' | 'cpuOffload'>[] {
-  const { offload_optimizer_state: offload } = settings;
+function shardings({ settings, device, pinned }: TorchRequest): readonly Pick<TorchPlan, 'sharding' | 'cpuOffload'>[] {
+  const offload = pinned?.cpuOffload ?? settings.offload_optimizer_state;
   const plain = device.worldSize === 1 ? (['none'] as const) : (['ddp', 'zero2', 'fsdp'] as const);
-  return [
+  const all: readonly Pick<TorchPlan, 'sharding' | 'cpuOffload'>[] = [
     ...(offload === true ? [] : plain.map((sharding) => ({ sharding, cpuOffload: false }))),
     ...(offload === false ? [] : [{ sharding: 'fsdp', cpuOffload: true } as const]),
   ];
+  return all.filter(({ sharding }) => pinned?.sharding === undefined || sharding === pinned.sharding);
 }
 
 /** All that make up the rows of an update: worldSize × micro-batch × accumulation. Ranks that the rows do not fill compute ignored ones. */
@@ -106,9 +125,11 @@ function batchesOf({ rowsPerUpdate, device, microBatchSize, accumulationSteps }:
   return sizes.map((size) => ({ rowsPerUpdate, microBatchSize: size, accumulationSteps: perRank / size }));
 }
 
-function lossesOf({ chunked_loss: chunked }: Settings): readonly TorchLoss[] {
-  const [whole, slices]: readonly TorchLoss[] = [{ kind: 'whole' }, { kind: 'chunked', tokens: LOSS_TOKENS }] as const;
-  return chunked === undefined ? [whole!, slices!] : [chunked ? slices! : whole!];
+function lossesOf({ settings, rowLength }: TorchRequest, microBatchSize: number): readonly TorchLoss[] {
+  const { chunked_loss: chunked } = settings;
+  const [whole, slices]: readonly [TorchLoss, TorchLoss] = [{ kind: 'whole' }, { kind: 'chunked', tokens: LOSS_TOKENS }];
+  if (chunked !== undefined) return [chunked ? slices : whole];
+  return microBatchSize * rowLength <= LOSS_TOKENS ? [whole] : [whole, slices];
 }
 
 function recomputesOf({ settings, shape }: TorchRequest): readonly TorchRecompute[] {
