@@ -255,7 +255,7 @@ def row_of(index, config, result, source):
     return {
         "id": f"w{index:03d}", "source": source, "model": config["shape"], "params": result.get("params", ""), "layers": layers, "hidden": hidden, "heads": heads, "kv_heads": kv_heads,
         "ffn": ffn, "vocab": vocab, "dtype": DTYPES[config["precision"]], "optimizer": config["optimizer"], "micro_batch": config["micro_batch"], "seq_len": config["seq_len"],
-        "grad_accum": 1, "checkpointing": config["recompute"], "attention": config["attention"], "n_gpu": 1, "sharding": "none", "gpu": result.get("gpu", config["device"]),
+        "grad_accum": 1, "checkpointing": config["recompute"], "attention": config["attention"], "n_gpu": 1, "sharding": "none", "gpu": result.get("gpu", config["device"].upper()),
         "peak_mem_GiB_per_gpu": gib("allocated"), "tokens_per_s_per_gpu": round(tokens / result["seconds"]) if "seconds" in result else "", "mfu": "",
         "notes": result.get("error", ""), "architecture": architecture, "head_dim": head_dim, "tied": tied, "loss": config["loss"], "metric": "allocated",
         "reserved_GiB": gib("reserved"), "device_GiB": gib("device"), "context_GiB": gib("context"),
@@ -277,7 +277,8 @@ def saved_bytes(architecture, precision, attention):
     """Bytes per token and layer that autograd saves, without weights and their autocast copies: three layers against two."""
     import torch
 
-    micro_batch, length = 2, 32
+    # Tokens are as many as no weight has rows or columns, so that shapes tell copies of weights from activations.
+    micro_batch, length = 3, 32
     totals = []
     for layers in (2, 3):
         kv_heads = 4 if architecture in ("GPT2LMHeadModel", "GPTNeoXForCausalLM") else 2
@@ -291,7 +292,7 @@ def saved_bytes(architecture, precision, attention):
 
         def pack(tensor):
             storage = tensor.untyped_storage()
-            is_copy = precision == "bf16" and tensor.dtype == torch.bfloat16 and tuple(tensor.shape) in copies and tensor.grad_fn is not None and "ToCopy" in tensor.grad_fn.name() + str(tensor.grad_fn.next_functions)
+            is_copy = precision == "bf16" and tensor.dtype == torch.bfloat16 and tuple(tensor.shape) in copies
             if storage.data_ptr() not in weights and storage.data_ptr() not in seen:
                 seen[storage.data_ptr()] = 0 if is_copy else storage.nbytes()
                 alive.append(tensor)
@@ -342,7 +343,8 @@ def main():
         if is_csv and out.tell() == 0:
             writer.writeheader()
         for index, config in enumerate(configurations, 1):
-            row = row_of(index, config, run_one({**config, "device": device, "timed_steps": options.steps}), source)
+            config = {**config, "device": device, "timed_steps": options.steps}
+            row = row_of(index, config, run_one(config), source)
             if is_csv:
                 writer.writerow(row)
             else:

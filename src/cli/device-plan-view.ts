@@ -80,7 +80,7 @@ function renderMemory({ memory, errorBars, plan }: DevicePlanResult, paint: Pain
     `${paint.apply('bold', `memory${each} at the peak, ${memory.peakPhase}`)} (estimate ± ${formatShare(errorBars.memory)})`,
     formatTable(rows, { indent: '  ', align: ['left', 'right', 'right'] }),
     formatTable(METRICS.map(([name, key, tool]) => [name, formatBytes(memory[key]), tool]), { align: ['left', 'right', 'left'], indent: '  ' }),
-    `  by phase: ${phases}`,
+    `  allocated by phase:\n    ${phases}`,
   ].join('\n');
 }
 
