@@ -10,6 +10,8 @@ export type { StorageClass } from './run/storage-class.ts';
 export type { MemoryGroup, MemoryReport } from './memory/report.ts';
 export type { MemoryPicture, PhaseRange, ProgramPicture, Rectangles } from './memory/picture.ts';
 export type { FrontierPoint } from './run/frontier.ts';
+export type { TorchPlan } from './run/torch-plan.ts';
+export type { DevicePlanResult, PlanDeviceOptions } from './torch/plan-device.ts';
 export type { DataStatistics } from './data/prepare.ts';
 export type { ChatMessage } from './data/source-document.ts';
 export type { ModelConfig } from './models/model-config.ts';
@@ -20,7 +22,6 @@ export type { Model, EvaluateOptions, GenerateOptions, LoadOptions, ModelEvaluat
 export { initModel, type InitOptions, type InitResult } from './train/init-model.ts';
 export { inspectData, inspectModel, type DataInspection, type ModelInspection } from './train/inspect.ts';
 export { doctor, type DoctorReport } from './train/doctor.ts';
-export type { TorchPlan } from './run/torch-plan.ts';
 export { exportPlan, type Exported, type ExportOptions } from './torch/export/export-run.ts';
 export { readPlanSource, type PlanSource } from './torch/export/plan-source.ts';
 export { importConfig, type Imported, type ImportOptions } from './torch/import/import-config.ts';
@@ -30,11 +31,21 @@ import { planRun } from './planner/plan.ts';
 import type { RunConfig } from './run/run-config.ts';
 import { Model, type LoadOptions } from './train/model.ts';
 import { planOnly, type PlanConfig, type PlanOptions, type PlanResult } from './train/plan-run.ts';
+import type { DevicePlanResult, PlanDeviceOptions } from './torch/plan-device.ts';
 import { resumeTraining, startTraining, type ResumeOptions, type TrainingRun, type TrainOptions } from './train/training-run.ts';
 
 /** Whether and how a run fits, with nothing written and no memory taken. Not fitting is a value, not a throw. */
 export function plan(config: PlanConfig, options?: PlanOptions): Promise<PlanResult> {
   return planOnly(config, planRun, options);
+}
+
+/**
+ * Whether and how a run on PyTorch would fit devices that need not be there: `rtx-4090`, `8xH100-80GB`, `4x80GiB@990TFLOPS`. Memory and time are
+ * estimates with an error bar, unlike the plan of the embedded engine.
+ */
+export async function planForDevice(config: PlanConfig, device: string, options?: PlanDeviceOptions): Promise<DevicePlanResult> {
+  const { planDevice } = await import('./torch/plan-device.ts');
+  return planDevice(config, device, options);
 }
 
 /** Starts a new run at once. A mistake in config, model or data ends it (`result` rejects) before anything is written. */

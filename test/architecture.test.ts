@@ -27,7 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   files: FILE_ROOMS,
   data: FILE_ROOMS,
   train: [...COMPILE_ROOMS, 'compile', 'devices', 'files', 'data'],
-  torch: ['base', 'run', 'files', 'data'],
+  torch: [...COMPILE_ROOMS, 'compile', 'files', 'data', 'train'],
   index: [...COMPILE_ROOMS, 'compile', 'planner', 'devices', 'files', 'data', 'train', 'torch'],
   watch: ['base', 'run', 'index'],
   cli: ['base', 'run', 'index', 'watch'],
@@ -101,9 +101,12 @@ describe('imports', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('of ./planner run in a browser', () => {
-    const reached = closure('src/planner/index.ts', imports);
-    expect(reached.has('src/compile/compile.ts')).toBe(true);
+  it.each([
+    ['./planner', 'src/planner/index.ts', 'src/compile/compile.ts'],
+    ['the planner for GPUs', 'src/torch/plan-torch.ts', 'src/torch/estimate-memory.ts'],
+  ])('of %s run in a browser', (_name, entry, inside) => {
+    const reached = closure(entry, imports);
+    expect(reached.has(inside)).toBe(true);
     expect([...reached].filter((path) => path.startsWith('node:') || /^src\/((files|data|train|cli|watch)\/|devices\/cpu\/(?!cpu-spec|workspace))/.test(path))).toEqual([]);
     const globals = [...reached].filter((path) => path !== 'src/base/debug.ts').filter((path) => {
       const file = product.find((candidate) => candidate.path === path);

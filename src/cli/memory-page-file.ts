@@ -3,8 +3,10 @@
 import { statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
-import type { PlanResult } from '../index.ts';
+import type { DevicePlanResult, PlanResult } from '../index.ts';
+import { renderDevicePage } from '../watch/device-page.ts';
 import { renderMemoryPage } from '../watch/memory-page.ts';
+import { devicePlanFacts, deviceVerdict } from './device-plan-view.ts';
 import { planFacts, verdictText } from './memory-view.ts';
 
 /** Before the work: throws E_FILE when the page could not be written there, or would replace something else than a page. */
@@ -20,7 +22,22 @@ export function checkPagePath(path: string): void {
 /** Writes the page of a plan made with `picture: true`. Throws E_FILE, E_DISK. */
 export function writeMemoryPage(path: string, result: PlanResult): void {
   if (result.picture === undefined) throw new Error('the plan was made without its picture');
-  const html = renderMemoryPage({ title: `Memory plan of ${result.model.name}`, facts: pageFacts(result), report: result.memory, picture: result.picture, frontier: result.frontier, budgetBytes: result.budgetBytes });
+  writePage(path, renderMemoryPage({ title: `Memory plan of ${result.model.name}`, facts: pageFacts(result), report: result.memory, picture: result.picture, frontier: result.frontier, budgetBytes: result.budgetBytes }));
+}
+
+/** Writes the page of a plan for GPUs. Throws E_FILE, E_DISK. */
+export function writeDevicePage(path: string, result: DevicePlanResult): void {
+  const facts = [
+    ['verdict', deviceVerdict(result)] as const, ...devicePlanFacts(result),
+    ...result.techniques.map(({ key, value, reason }) => [key, `${value} (${reason})`] as const),
+    ...result.choices.map(({ key, value, reason }) => [key, `${value}, chosen: ${reason}`] as const),
+    ...result.notices.map((notice) => ['note', notice] as const),
+    ...result.remedies.map((remedy) => ['to make it fit', remedy] as const),
+  ];
+  writePage(path, renderDevicePage({ title: `Memory plan of ${result.model.name} on ${result.device.name}`, facts, result }));
+}
+
+function writePage(path: string, html: string): void {
   try {
     writeFileSync(path, html);
   } catch (error) {

@@ -5,7 +5,7 @@ import { formatTable } from '../base/table.ts';
 import { STORAGE_CLASSES, type StorageClass } from '../run/storage-class.ts';
 import type { MemoryReport, PlanResult } from '../index.ts';
 import { PLAIN, type Paint } from './colour.ts';
-import { formatCount, formatDuration, formatShare, plural } from './numbers.ts';
+import { formatCount, formatDuration, formatMs, formatShare, plural } from './numbers.ts';
 
 /** Everything `plan()` found, ending with whether it fits. */
 export function renderPlan(result: PlanResult, paint: Paint): string {
@@ -39,10 +39,6 @@ export function planFacts(result: PlanResult): readonly (readonly [string, strin
 function speedText({ stepMs, tokensPerSecond, totalSteps }: PlanResult): string {
   const whole = totalSteps === undefined ? '' : `, ${plural(totalSteps, 'update')} in ${formatDuration((totalSteps * stepMs) / 1000)}`;
   return `${formatMs(stepMs)} per update, ${formatCount(Math.round(tokensPerSecond))} tokens/s${whole} (predicted)`;
-}
-
-function formatMs(ms: number): string {
-  return ms >= 1000 ? `${(ms / 1000).toFixed(2)} s` : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
 }
 
 /** What each technique does in the plan, and why not another value. */

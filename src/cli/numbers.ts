@@ -42,3 +42,8 @@ export function formatValue(value: number): string {
 export function formatRate(rate: number): string {
   return rate === 0 ? '0' : rate.toExponential(2);
 }
+
+/** `1.52 s`, `310 ms`, `4.2 ms`. */
+export function formatMs(ms: number): string {
+  return ms >= 1000 ? `${(ms / 1000).toFixed(2)} s` : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
+}

@@ -9,7 +9,7 @@ import { CONFIG_KEYS } from '../run/config-schema.ts';
 import { configFromFlags } from './config-flags.ts';
 import type { ImportFlags } from './import-flags.ts';
 import { formatDuration } from './numbers.ts';
-import { aliasTeller } from './run-config.ts';
+import { aliasTeller, isEmbedded, KEYS_WITHOUT_DEVICE } from './run-config.ts';
 import { showPlan, type PlanOutput } from './show-plan.ts';
 import type { VerbContext } from './verb.ts';
 
@@ -17,19 +17,20 @@ import type { VerbContext } from './verb.ts';
 const CHOOSABLE = ['per_device_train_batch_size', 'gradient_accumulation_steps', 'gradient_checkpointing', 'chunked_loss'] as const;
 
 export async function planFrom(command: Command, context: VerbContext, output: Pick<PlanOutput, 'json' | 'html'>): Promise<number> {
-  const { from, fromFormat, fromDevices } = command.opts<ImportFlags>();
+  const { from, fromFormat, fromDevices, device } = command.opts<ImportFlags & { device?: string }>();
   const [own] = command.processedArgs as readonly unknown[];
   if (typeof own === 'string') {
     throw new FulltuneError('E_CONFIG', `two configs are named: '${own}' and --from '${from}'`, { where: 'flags', remedy: 'Keep one of them.' });
   }
   const engine = await context.loadEngine();
   const imported = engine.importConfig(from, { format: fromFormat, ranks: fromDevices });
-  const flags = configFromFlags(command, CONFIG_KEYS, aliasTeller(context.terminal));
+  const flags = configFromFlags(command, isEmbedded(device) ? CONFIG_KEYS : KEYS_WITHOUT_DEVICE, aliasTeller(context.terminal));
   const { model, ...rest } = { ...imported.config, ...flags };
   if (model === undefined) throw new FulltuneError('E_CONFIG', `'${from}' names no model`, { where: from, remedy: 'Add --model DIR.' });
   const config: PlanConfig = { model, ...rest };
   const { terminal } = context;
   (output.json ? terminal.writeError : terminal.write)(`${renderImport(imported)}\n`);
+  if (device !== undefined && !isEmbedded(device)) return (await import('./show-device-plan.ts')).showDevicePlan(config, device, context, output);
   return showPlan(config, context, {
     ...output,
     more: async (written, signal) => {

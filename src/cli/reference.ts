@@ -51,7 +51,9 @@ const NO_CONTEXT: VerbContext = {
 };
 
 function verbText(command: Command, name: string): string {
-  const isKey = (option: Option): boolean => option.hidden || CONFIG_KEYS.some((key) => option.long === flagOf(key) || option.long === `--no-${flagOf(key).slice(2)}`);
+  // `plan` has a --device of its own, which takes more than the key does.
+  const isKey = (option: Option): boolean => option.hidden || CONFIG_KEYS.some((key) =>
+    (option.long === flagOf(key) && option.description.startsWith(keyInfo(key).description)) || option.long === `--no-${flagOf(key).slice(2)}`);
   const keys = CONFIG_KEYS.filter((key) => command.options.some(({ long }) => long === flagOf(key)));
   const words = command.registeredArguments.map((argument) => (argument.required ? `<${argument.name()}>` : `[${argument.name()}]`));
   const rows = [
