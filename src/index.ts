@@ -5,6 +5,7 @@ export { formatBytes, parseBytes } from './base/bytes.ts';
 export { formatTable } from './base/table.ts';
 export type { RunConfig, Settings } from './run/run-config.ts';
 export type { TrainingPlan } from './run/training-plan.ts';
+export type { TorchPlan } from './run/torch-plan.ts';
 export type { CheckpointEvent, Choice, EndEvent, EndReason, EvalEvent, HealthEvent, MemorySummary, RunEvent, StartEvent, StepEvent, WarningEvent } from './run/events.ts';
 export type { StorageClass } from './run/storage-class.ts';
 export type { MemoryGroup, MemoryReport } from './memory/report.ts';
@@ -22,24 +23,38 @@ export { inspectData, inspectModel, type DataInspection, type ModelInspection } 
 export { doctor, type DoctorReport } from './train/doctor.ts';
 
 import { planRun } from './planner/plan.ts';
+import { parseConfig } from './run/config-schema.ts';
 import type { RunConfig } from './run/run-config.ts';
+import type { TorchPlan } from './run/torch-plan.ts';
+import type { TrainingPlan } from './run/training-plan.ts';
+import { chooseEngine } from './torch/choose-engine.ts';
+import { isTorchRun, resumeOnTorch, trainOnTorch } from './torch/torch-run.ts';
 import { Model, type LoadOptions } from './train/model.ts';
 import { planOnly, type PlanConfig, type PlanOptions, type PlanResult } from './train/plan-run.ts';
-import { resumeTraining, startTraining, type ResumeOptions, type TrainingRun, type TrainOptions } from './train/training-run.ts';
+import { resumeEmbedded, trainEmbedded, TrainingRun, type ResumeOptions, type TrainOptions } from './train/training-run.ts';
 
 /** Whether and how a run fits, with nothing written and no memory taken. Not fitting is a value, not a throw. */
 export function plan(config: PlanConfig, options?: PlanOptions): Promise<PlanResult> {
   return planOnly(config, planRun, options);
 }
 
-/** Starts a new run at once. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
-export function train(config: RunConfig, options?: TrainOptions): TrainingRun {
-  return startTraining(config, planRun, options);
+/** Starts a new run at once, on the engine that the config names. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
+export function train(config: RunConfig, { plan, signal }: TrainOptions = {}): TrainingRun {
+  return new TrainingRun(async (control) => {
+    parseConfig(config, 'train()');
+    const { engine, choices } = await chooseEngine(config, plan);
+    return engine === 'torch'
+      ? trainOnTorch(config, { choices, ...(plan === undefined ? {} : { plan: plan as TorchPlan }) }, control)
+      : trainEmbedded(config, planRun, { choices, ...(plan === undefined ? {} : { plan: plan as TrainingPlan }) }, control);
+  }, signal);
 }
 
-/** Goes on with a run from its newest checkpoint, bit for bit as if it had not been interrupted. */
-export function resume(runDirectory: string, changes?: Partial<RunConfig>, options?: ResumeOptions): TrainingRun {
-  return resumeTraining(runDirectory, planRun, changes, options);
+/** Goes on with a run from its newest checkpoint on the engine that it began on; the embedded one bit for bit as if it had not been interrupted. */
+export function resume(runDirectory: string, changes: Partial<RunConfig> = {}, { signal, ...options }: ResumeOptions = {}): TrainingRun {
+  return new TrainingRun(
+    (control) => (isTorchRun(runDirectory) ? resumeOnTorch(runDirectory, changes, options, control) : resumeEmbedded(runDirectory, planRun, changes, options, control)),
+    signal,
+  );
 }
 
 /** Opens a model folder (or an id in the local Hugging Face cache) for `generate` and `evaluate`. */

@@ -27,6 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   files: FILE_ROOMS,
   data: FILE_ROOMS,
   train: [...COMPILE_ROOMS, 'compile', 'devices', 'files', 'data'],
+  torch: [...COMPILE_ROOMS, 'files', 'data', 'train'],
   index: [...COMPILE_ROOMS, 'compile', 'planner', 'devices', 'files', 'data', 'train', 'torch'],
   watch: ['base', 'run', 'index'],
   cli: ['base', 'run', 'index', 'watch'],

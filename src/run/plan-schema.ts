@@ -8,19 +8,21 @@ const count = z.int().min(1);
 const share = z.number().min(0).lt(1);
 const weightDecay = z.number().min(0);
 
+export const optimizerSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('adamw'), beta1: share, beta2: share, epsilon: z.number().gt(0), weightDecay }),
+  z.strictObject({ kind: z.literal('adamw_8bit'), beta1: share, beta2: share, epsilon: z.number().gt(0), weightDecay, embeddings: z.boolean() }),
+  z.strictObject({ kind: z.literal('adafactor'), beta1: share, weightDecay }),
+  z.strictObject({ kind: z.literal('lion'), beta1: share, beta2: share, weightDecay }),
+  z.strictObject({ kind: z.literal('sgd'), momentum: share, weightDecay }),
+]);
+
 const planSchema = z.strictObject({
   version: z.literal(2),
   packing: z.strictObject({ packed: z.boolean(), rowLengths: z.array(count).min(1).readonly() }),
   batch: z.strictObject({ rowsPerUpdate: count, microBatchSize: count, accumulationSteps: count }),
   precision: z.strictObject({ activations: z.enum(['f32', 'bf16', 'f16']), weights: z.enum(['f32', 'bf16']) }),
   loss: z.discriminatedUnion('kind', [z.strictObject({ kind: z.literal('whole') }), z.strictObject({ kind: z.literal('chunked'), blocks: count })]),
-  optimizer: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('adamw'), beta1: share, beta2: share, epsilon: z.number().gt(0), weightDecay }),
-    z.strictObject({ kind: z.literal('adamw_8bit'), beta1: share, beta2: share, epsilon: z.number().gt(0), weightDecay, embeddings: z.boolean() }),
-    z.strictObject({ kind: z.literal('adafactor'), beta1: share, weightDecay }),
-    z.strictObject({ kind: z.literal('lion'), beta1: share, beta2: share, weightDecay }),
-    z.strictObject({ kind: z.literal('sgd'), momentum: share, weightDecay }),
-  ]),
+  optimizer: optimizerSchema,
   recompute: z.strictObject({ dropped: z.array(z.strictObject({ value: z.string(), layers: count })).readonly() }),
   update: z.enum(['after-backward', 'in-backward']),
   offload: z.strictObject({ optimizerState: z.boolean(), activationLayers: z.int().min(0) }),
