@@ -21,6 +21,10 @@ export type { Model, EvaluateOptions, GenerateOptions, LoadOptions, ModelEvaluat
 export { initModel, type InitOptions, type InitResult } from './train/init-model.ts';
 export { inspectData, inspectModel, type DataInspection, type ModelInspection } from './train/inspect.ts';
 export { doctor, type DoctorReport } from './train/doctor.ts';
+export { chooseEngine, type EngineChoice } from './torch/choose-engine.ts';
+export { torchDoctor } from './torch/doctor.ts';
+export { planOnTorch, type TorchPlanResult } from './torch/plan-torch.ts';
+export { prepareLaunch, type LaunchForm, type PrintedLaunch } from './torch/print-launch.ts';
 
 import { planRun } from './planner/plan.ts';
 import { parseConfig } from './run/config-schema.ts';
