@@ -45,7 +45,9 @@ def load_base(parallel: Parallel, weights: dict[str, torch.Tensor] | None) -> No
                 parameter.copy_(weights[name])
 
 
-def save_checkpoint(parallel: Parallel, optimizers: Optimizers, run_directory: Path, step: int, trainer_state: dict[str, Any], keep: int, protect: set[int]) -> dict[str, Any] | None:
+def save_checkpoint(
+    parallel: Parallel, optimizers: Optimizers, run_directory: Path, step: int, trainer_state: dict[str, Any], keep: int, protect: set[int]
+) -> dict[str, Any] | None:
     """Writes `checkpoint-<step>`, all ranks together; the event of it, on the first rank."""
     started = time.perf_counter()
     name = f"checkpoint-{step}"

@@ -83,7 +83,9 @@ def read_job(value: Any) -> Job:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise JobError("this is not a job of fulltune")
     if value.get("version") != VERSION:
-        raise JobError(f"the job has version {value.get('version')!r}; this worker reads version {VERSION}", "Use the worker that belongs to the fulltune that wrote it.")
+        raise JobError(
+            f"the job has version {value.get('version')!r}; this worker reads version {VERSION}", "Use the worker that belongs to the fulltune that wrote it."
+        )
     keys = {"format", "version", "settings", "plan", "model", "paths", "device", "threads", "timeoutSeconds", "launcher", "checkpoint", "start"}
     top = record(value, "job", keys)
     return Job(
@@ -118,7 +120,9 @@ def _model(value: Any) -> Model:
         where = f"model.parameters.{index}"
         parameter = record(entry, where, {"name", "dtype"})
         dtypes[text(parameter["name"], f"{where}.name")] = choice(parameter["dtype"], f"{where}.dtype", ("float32", "bfloat16", "float16"))
-    return Model(Path(text(found["path"], "model.path")), Path(text(found["files"], "model.files")), dtypes, number(found["flopsPerToken"], "model.flopsPerToken"))
+    return Model(
+        Path(text(found["path"], "model.path")), Path(text(found["files"], "model.files")), dtypes, number(found["flopsPerToken"], "model.flopsPerToken")
+    )
 
 
 def _paths(value: Any) -> Paths:

@@ -105,7 +105,10 @@ def refuse_contradictions(plan: Plan, where: str) -> None:
         (plan.world_size % plan.ranks_per_node != 0, f"worldSize {plan.world_size} is no multiple of ranksPerNode {plan.ranks_per_node}"),
         (plan.packed and len(plan.row_lengths) != 1, "packed rows have one length"),
         (list(plan.row_lengths) != sorted(set(plan.row_lengths)), "packing.rowLengths must ascend"),
-        (batch_ranks < plan.rows_per_update, f"{plan.rows_per_update} rows per update do not fit into {batch_ranks} of all ranks, micro-batches and accumulation steps"),
+        (
+            batch_ranks < plan.rows_per_update,
+            f"{plan.rows_per_update} rows per update do not fit into {batch_ranks} of all ranks, micro-batches and accumulation steps",
+        ),
         (plan.sharding == "none" and plan.world_size > 1, f"sharding 'none' is for one rank; worldSize is {plan.world_size}"),
         (plan.cpu_offload and plan.sharding != "fsdp", f"cpuOffload needs sharding 'fsdp', not '{plan.sharding}'"),
         (plan.in_backward and plan.world_size > 1, f"an update in backward is for one rank; worldSize is {plan.world_size}"),

@@ -34,7 +34,9 @@ class TokenFile:
         try:
             self._file = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise JobError(f"the token file '{path}' cannot be opened: {error.strerror}", "Start the run again: it is written anew from the dataset.") from error
+            raise JobError(
+                f"the token file '{path}' cannot be opened: {error.strerror}", "Start the run again: it is written anew from the dataset."
+            ) from error
         header = self._read(HEADER_BYTES, 0)
         if header[:8] != MAGIC:
             raise self._damaged("this is not a token file")

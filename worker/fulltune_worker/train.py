@@ -68,7 +68,12 @@ class Run:
     def _continue(self, state: dict[str, Any]) -> dict[str, Any] | None:
         """Takes over where the checkpoint stood; its loss scale."""
         self.progress = Progress(
-            state["global_step"], state["epoch"], state["best_global_step"], state["best_metric"], state["evaluations_without_improvement"], state["log_history"]
+            state["global_step"],
+            state["epoch"],
+            state["best_global_step"],
+            state["best_metric"],
+            state["evaluations_without_improvement"],
+            state["log_history"],
         )
         self.cursor = {key: state["cursor"][key] for key in ("epoch", "row")}
         self.saved_step = self.progress.step
@@ -166,9 +171,8 @@ class Run:
         if update.save or asked or stops or (is_best and settings.load_best_model_at_end):
             self._save()
         if stops:
-            self.events.warn(
-                f"stopped early at step {update.step}: {progress.without_better} evaluations without a loss below {progress.best_loss:.5g} of step {progress.best_step}"
-            )
+            best = f"a loss below {progress.best_loss:.5g} of step {progress.best_step}"
+            self.events.warn(f"stopped early at step {update.step}: {progress.without_better} evaluations without {best}")
         return stops
 
     def _agreed(self, here: bool) -> bool:
@@ -203,11 +207,12 @@ class Run:
         peak = self.memory.peak()
         allocated, reserved, device, resident = self.parallel.most(peak.allocated, peak.reserved, peak.device, peak.resident)
         plan = job.plan
+        on_device = {"allocatedBytes": int(allocated), "reservedBytes": int(reserved), "deviceBytes": int(device)}
         self.events.emit({
             "kind": "end", "reason": ended, "step": progress.step, "modelPath": model_path, "modelStep": model_step,
             "plannedBytes": plan.expected_peak_bytes, "peakResidentBytes": int(resident), "predictedStepMs": plan.expected_step_ms,
             "measuredStepMs": throughput.median_step_ms(), "suggestedMemoryBytes": None, "seconds": time.perf_counter() - started,
-            **({} if self.ranks.device.type == "cpu" else {"devicePeak": {"allocatedBytes": int(allocated), "reservedBytes": int(reserved), "deviceBytes": int(device)}}),
+            **({} if self.ranks.device.type == "cpu" else {"devicePeak": on_device}),
         })  # fmt: skip
         self.signs.alive("ended", progress.step)
 

@@ -10,7 +10,9 @@ from .errors import JobError
 
 def wrong(where: str, value: Any, wanted: str) -> JobError:
     text = repr(value)
-    return JobError(f"{where} is {text if len(text) <= 80 else text[:77] + '...'}; it must be {wanted}", "The job was written by another version: start the run again.")
+    return JobError(
+        f"{where} is {text if len(text) <= 80 else text[:77] + '...'}; it must be {wanted}", "The job was written by another version: start the run again."
+    )
 
 
 def record(value: Any, where: str, keys: set[str], optional: frozenset[str] = frozenset()) -> dict[str, Any]:
