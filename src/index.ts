@@ -24,7 +24,7 @@ export { doctor, type DoctorReport } from './train/doctor.ts';
 export { chooseEngine, type EngineChoice } from './torch/choose-engine.ts';
 export { torchDoctor } from './torch/doctor.ts';
 export { planOnTorch, type TorchPlanResult } from './torch/plan-torch.ts';
-export { prepareLaunch, type LaunchForm, type PrintedLaunch } from './torch/print-launch.ts';
+export { prepareLaunch, prepareResumeLaunch, type LaunchForm, type PrintedLaunch } from './torch/print-launch.ts';
 
 import { planRun } from './planner/plan.ts';
 import { parseConfig } from './run/config-schema.ts';

@@ -23,21 +23,19 @@ export const configureTrain: ConfigureVerb = (command, context, run) => {
       const { dryRun, json = false, plan: planPath, print } = command.opts<TrainFlags>();
       const config = await configOf(command);
       const plan = planPath === undefined ? undefined : (await import('./read-plan-file.ts')).readPlanFile(planPath);
-      if (print !== undefined || dryRun === true) {
-        const torchPlan = plan !== undefined && 'engine' in plan ? { plan } : {};
-        const onTorch = print !== undefined || (await (await context.loadEngine()).chooseEngine(config, plan)).engine === 'torch';
-        if (!onTorch) return showPlan(config, context, { json, ...(plan === undefined || 'engine' in plan ? {} : { plan }) });
-        const { printLaunch, showTorchPlan } = await import('./torch-plan-view.ts');
-        return print === undefined ? showTorchPlan(config, context, { json, ...torchPlan }) : printLaunch(config, context, { form: formOf(print, config.engine), ...torchPlan });
+      const torchPlan = plan !== undefined && 'engine' in plan ? { plan } : {};
+      if (print !== undefined) {
+        const { launchForm, printLaunch } = await import('./torch-plan-view.ts');
+        const form = launchForm(print);
+        if (config.engine === 'embedded') throw new FulltuneError('E_CONFIG', '--print is for the torch engine, and engine is embedded', { where: 'flags', remedy: 'Use --engine torch.' });
+        return printLaunch(context, form, (engine, signal) => engine.prepareLaunch(config, { form, signal, ...torchPlan }));
+      }
+      if (dryRun === true) {
+        const { engine } = await (await context.loadEngine()).chooseEngine(config, plan);
+        if (engine === 'torch') return (await import('./torch-plan-view.ts')).showTorchPlan(config, context, { json, ...torchPlan });
+        return showPlan(config, context, { json, ...(plan === undefined || 'engine' in plan ? {} : { plan }) });
       }
       const engine = await context.loadEngine();
       return followRun((signal) => engine.train(config, { signal, ...(plan === undefined ? {} : { plan }) }), context.terminal, { json, dataset: config.eval_dataset ?? config.dataset });
     }));
 };
-
-function formOf(print: string | true, engine: string | undefined): 'torchrun' | 'slurm' {
-  if (engine === 'embedded') throw new FulltuneError('E_CONFIG', '--print is for the torch engine, and engine is embedded', { where: 'flags', remedy: 'Use --engine torch.' });
-  if (print === true || print === 'torchrun') return 'torchrun';
-  if (print === 'slurm') return 'slurm';
-  throw new FulltuneError('E_CONFIG', `--print is '${print}'; it must be torchrun or slurm`, { where: 'flags' });
-}

@@ -5,7 +5,7 @@ import type * as api from '../index.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The public API. Loaded only when a verb needs it, so that help and mistakes in flags are quick. */
-export type Engine = Pick<typeof api, 'plan' | 'train' | 'resume' | 'loadModel' | 'initModel' | 'inspectData' | 'inspectModel' | 'doctor' | 'chooseEngine' | 'torchDoctor' | 'planOnTorch' | 'prepareLaunch'>;
+export type Engine = Pick<typeof api, 'plan' | 'train' | 'resume' | 'loadModel' | 'initModel' | 'inspectData' | 'inspectModel' | 'doctor' | 'chooseEngine' | 'torchDoctor' | 'planOnTorch' | 'prepareLaunch' | 'prepareResumeLaunch'>;
 
 export interface VerbContext {
   readonly terminal: Terminal;

@@ -27,20 +27,22 @@ export interface JobOptions {
   readonly checkpoint: string | undefined;
   /** Nobody watches the worker: it writes the run's events itself, and everything it reads lies in the run's folder. */
   readonly alone: boolean;
+  /** To be told at the start. */
+  readonly notices?: readonly string[];
 }
 
-export interface WrittenJob {
-  readonly job: TorchJob;
-  readonly path: string;
-}
-
-/** Where the run starts and ends. Throws what a checkpoint of other data or a finished run deserves. */
-export interface RunSpan {
+/** Where the run starts and ends. */
+interface RunSpan {
   readonly startStep: number;
   readonly totalSteps: number;
 }
 
-export async function writeJob(prepared: PreparedTorchRun, options: JobOptions): Promise<WrittenJob> {
+export function jobPathOf(runDirectory: string): string {
+  return join(resolve(runDirectory), WORKER_FILES, 'job.json');
+}
+
+/** Throws E_CHECKPOINT when the data are laid out differently than when the checkpoint was written. */
+export async function writeJob(prepared: PreparedTorchRun, options: JobOptions): Promise<TorchJob> {
   const { settings, model, data, plan } = prepared;
   const runDirectory = resolve(options.runDirectory);
   const folder = join(runDirectory, WORKER_FILES);
@@ -62,7 +64,7 @@ export async function writeJob(prepared: PreparedTorchRun, options: JobOptions):
     },
     paths: {
       runDirectory,
-      tokenFile: options.alone ? ownCopy(data.train.path, at('tokens.bin')) : resolve(data.train.path),
+      tokenFile: options.alone || plan.worldSize > plan.ranksPerNode ? ownCopy(data.train.path, at('tokens.bin')) : resolve(data.train.path),
       schedule: at('schedule.jsonl'), evaluation: data.evaluation === undefined ? null : at('evaluation.jsonl'),
       events: options.alone ? join(runDirectory, EVENTS_FILE) : at('events.jsonl'),
       control: at('control'),
@@ -72,11 +74,11 @@ export async function writeJob(prepared: PreparedTorchRun, options: JobOptions):
     timeoutSeconds: settings.rank_timeout ?? DEFAULT_TIMEOUT_SECONDS,
     launcher: options.alone ? null : { pid: process.pid, host: hostname() },
     checkpoint: options.checkpoint === undefined ? null : resolve(options.checkpoint),
-    start: startEvent(prepared, { runDirectory: options.runDirectory, ...span, rowsPerEpoch, notices }),
+    start: startEvent(prepared, { runDirectory: options.runDirectory, ...span, rowsPerEpoch, notices: [...notices, ...(options.notices ?? [])] }),
   };
   mkdirSync(job.paths.control, { recursive: true });
-  writeJson(at('job.json'), jobSchema.parse(job));
-  return { job, path: at('job.json') };
+  writeJson(jobPathOf(runDirectory), jobSchema.parse(job));
+  return job;
 }
 
 export const DEFAULT_TIMEOUT_SECONDS = 600;

@@ -50,6 +50,9 @@ export async function launchWorker(options: LaunchOptions): Promise<WorkerEnd> {
     child.once('error', reject);
     child.once('close', (code, name) => resolve({ code, signal: name }));
   });
+  // Pressing Ctrl-C twice ends this process at once, and with it the ranks.
+  const onExit = (): void => killAll(child, signs.read());
+  process.once('exit', onExit);
   let silentSeconds: number | undefined;
   let failedAt: number | undefined;
   let asked = false;
@@ -86,6 +89,7 @@ export async function launchWorker(options: LaunchOptions): Promise<WorkerEnd> {
     return { ...end, silentSeconds, signs: signs.read() };
   } finally {
     clearInterval(timer);
+    process.off('exit', onExit);
     events.close();
   }
 }

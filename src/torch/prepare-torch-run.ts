@@ -8,6 +8,7 @@ import type { RunConfig } from '../run/run-config.ts';
 import type { TorchPlan } from '../run/torch-plan.ts';
 import { requireSoundPlan } from '../run/torch-plan-schema.ts';
 import { defaultTorchPlan, type TorchPlanRequest } from './default-plan.ts';
+import { requireSameRun } from './follow-torch-plan.ts';
 import { probePython, pythonCommand, type PythonProbe } from './python.ts';
 import { installCommand, requirements } from './requirements.ts';
 
@@ -36,17 +37,18 @@ export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOp
   const probe = options.elsewhere === true ? undefined : await probePython(python, { devices: usesDevices(config, options.plan) });
   const inputs = await prepareInputs(config, options);
   const { settings, model, data, frozen } = inputs;
-  const { nnodes: nodes = 1 } = settings;
-  const ranksPerNode = settings.nproc_per_node ?? Math.max(1, probe?.devices?.length ?? 1);
+  const given = typeof options.plan === 'object' ? options.plan : undefined;
+  const nodes = settings.nnodes ?? (given === undefined ? 1 : given.worldSize / given.ranksPerNode);
+  const ranksPerNode = settings.nproc_per_node ?? given?.ranksPerNode ?? Math.max(1, probe?.devices?.length ?? 1);
   if (nodes > 1 && settings.rdzv_endpoint === undefined && options.elsewhere !== true) {
     throw new FulltuneError('E_CONFIG', `nnodes is ${nodes}, and nothing says where the ranks of all nodes meet`, { where: 'nnodes, rdzv_endpoint', remedy: 'Add --rdzv-endpoint HOST:PORT, HOST being one of the nodes.' });
   }
   const request: TorchPlanRequest = {
     settings, model: model.config, maxLength: data.maxLength, bucketLengths: data.bucketLengths, frozen, worldSize: nodes * ranksPerNode, ranksPerNode,
   };
-  const plan = typeof options.plan === 'object' ? options.plan : (options.plan ?? defaultTorchPlan)(request);
+  const plan = typeof options.plan === 'function' ? options.plan(request) : (given ?? defaultTorchPlan(request));
   requireSoundPlan(plan, 'settings');
-  requireSameData(plan, inputs);
+  if (given !== undefined) requireSameRun(given, config, request);
   if (probe !== undefined) requirePackages(probe, plan);
   return { ...inputs, plan, python, deviceGiven: config.device !== undefined, choices: [...(options.choices ?? []), ...choicesOf(config, inputs, data, plan.batch.rowsPerUpdate, plan.packing.rowLengths)] };
 }
@@ -62,22 +64,6 @@ function refuseEmbeddedKeys(config: RunConfig): void {
     throw new FulltuneError('E_CONFIG', `${key} is ${String(config[key])}, which the torch engine does not have`, { where: `engine, ${key}`, remedy: `Leave ${key} out, or use engine embedded.` });
   }
   if (config.device === 'reference') throw new FulltuneError('E_CONFIG', 'device is reference, which the torch engine does not have', { where: 'engine, device', remedy: 'Leave device out, or use engine embedded.' });
-}
-
-/** A plan that was given is followed only where data and settings are those that it was made for. */
-function requireSameData(plan: TorchPlan, { settings, data, frozen }: RunInputs): void {
-  const lengths = settings.packing ? [data.maxLength] : data.bucketLengths;
-  const checks: readonly (readonly [string, unknown, unknown])[] = [
-    ['packing', plan.packing.packed, settings.packing], ['row lengths', plan.packing.rowLengths.join(', '), lengths.join(', ')],
-    ['frozen parameters', plan.frozen.join(', ') || 'none', frozen.join(', ') || 'none'],
-    ...(settings.optim === undefined ? [] : [['optimizer', plan.optimizer.kind, settings.optim] as const]),
-  ];
-  const different = checks.find(([, has, wants]) => has !== wants);
-  if (different === undefined) return;
-  const [what, has, wants] = different;
-  throw new FulltuneError('E_CONFIG', `${what}: the plan has ${String(has)}, and the settings with these data make ${String(wants)}`, {
-    where: 'plan', remedy: 'Make a new plan, or use the settings that the plan was made with.',
-  });
 }
 
 function requirePackages(probe: PythonProbe, plan: TorchPlan): void {

@@ -1,14 +1,16 @@
-/** `train --print`: the run's folder with everything that the worker reads, and the command or batch file that starts it where the GPUs are. */
+/** `train --print` and `resume --print`: the run's folder with everything that the worker reads, and the command or batch file that starts it where the GPUs are. */
 
-import { basename, join, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
+import { FulltuneError } from '../base/errors.ts';
 import { checkOutputDirectory, createRunDirectory } from '../files/run-directory.ts';
+import { lockRun } from '../files/run-lock.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import type { TorchPlan } from '../run/torch-plan.ts';
 import type { InputOptions } from '../train/prepare-inputs.ts';
-import { WORKER_FILES, writeJob } from './job.ts';
-import { prepareTorchRun } from './prepare-torch-run.ts';
+import { jobPathOf, writeJob } from './job.ts';
+import { prepareTorchRun, type PreparedTorchRun } from './prepare-torch-run.ts';
 import { WORKER_FOLDER } from './python.ts';
-import { writeRun } from './torch-run.ts';
+import { isTorchRun, prepareResume, writeRun } from './torch-run.ts';
 import { slurmScript, torchrunLine } from './torchrun.ts';
 
 export type LaunchForm = 'torchrun' | 'slurm';
@@ -24,22 +26,39 @@ export interface PrintOptions extends InputOptions {
   readonly plan?: TorchPlan;
 }
 
-/** The worker writes events, checkpoints and model/ by itself. What is installed here does not matter. */
+/** A new run. The worker writes events, checkpoints and model/ by itself; what is installed here does not matter. */
 export async function prepareLaunch(config: RunConfig, { form, ...options }: PrintOptions): Promise<PrintedLaunch> {
   if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
   const prepared = await prepareTorchRun(config, { ...options, elsewhere: true });
-  const { plan, settings, model } = prepared;
-  const { path, lock } = createRunDirectory(config.output_dir, { model: model.name, dataset: config.dataset });
+  const { path, lock } = createRunDirectory(config.output_dir, { model: prepared.model.name, dataset: config.dataset });
   try {
     writeRun(path, config, prepared);
-    await writeJob(prepared, { runDirectory: path, checkpoint: undefined, alone: true });
+    return await printed(path, prepared, undefined, form);
   } finally {
     lock.release();
-    prepared.data.train.close();
-    prepared.data.evaluation?.close();
   }
-  const runId = basename(resolve(path));
-  const command = { plan, jobPath: join(resolve(path), WORKER_FILES, 'job.json'), rendezvous: settings.rdzv_endpoint ?? 'HOST:29500', runId };
-  const text = form === 'torchrun' ? torchrunLine(prepared.python, WORKER_FOLDER, command) : slurmScript(prepared.python, WORKER_FOLDER, { ...command, name: runId });
-  return { runDirectory: path, text };
+}
+
+/** A run that goes on from its newest checkpoint. */
+export async function prepareResumeLaunch(runDirectory: string, changes: Partial<RunConfig>, { form, checkpoint, ...options }: PrintOptions & { readonly checkpoint?: string }): Promise<PrintedLaunch> {
+  if (!isTorchRun(runDirectory)) throw new FulltuneError('E_RUN', `'${runDirectory}' is no run on PyTorch`, { where: runDirectory, remedy: 'Leave --print out.' });
+  const lock = lockRun(runDirectory);
+  try {
+    const { plan: _, ...others } = options;
+    const resumed = await prepareResume(runDirectory, changes, checkpoint === undefined ? {} : { checkpoint }, { ...others, elsewhere: true });
+    return await printed(runDirectory, resumed.prepared, resumed.checkpoint?.path, form);
+  } finally {
+    lock.release();
+  }
+}
+
+async function printed(runDirectory: string, prepared: PreparedTorchRun, checkpoint: string | undefined, form: LaunchForm): Promise<PrintedLaunch> {
+  const { plan, settings, python, data } = prepared;
+  const job = await writeJob(prepared, { runDirectory, checkpoint, alone: true });
+  data.train.close();
+  data.evaluation?.close();
+  const runId = basename(resolve(runDirectory));
+  const command = { plan, jobPath: jobPathOf(runDirectory), rendezvous: settings.rdzv_endpoint ?? 'HOST:29500', runId };
+  const text = form === 'torchrun' ? torchrunLine(python, WORKER_FOLDER, command) : slurmScript(python, WORKER_FOLDER, { ...command, name: runId, controlFolder: job.paths.control });
+  return { runDirectory, text };
 }

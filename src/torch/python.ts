@@ -32,7 +32,7 @@ export function pythonCommand(python: string | undefined): string {
 export function workerEnvironment(): Readonly<Record<string, string>> {
   const { withoutSecrets } = env;
   const paths = [WORKER_FOLDER, ...(withoutSecrets['PYTHONPATH'] === undefined ? [] : [withoutSecrets['PYTHONPATH']])];
-  return { ...withoutSecrets, PYTHONPATH: paths.join(process.platform === 'win32' ? ';' : ':'), PYTHONSAFEPATH: '1', PYTHONUNBUFFERED: '1', HF_HUB_OFFLINE: '1' };
+  return { ...withoutSecrets, PYTHONPATH: paths.join(process.platform === 'win32' ? ';' : ':'), PYTHONSAFEPATH: '1', PYTHONUNBUFFERED: '1', HF_HUB_OFFLINE: '1', HF_HUB_DISABLE_PROGRESS_BARS: '1' };
 }
 
 /** `devices`: also import torch and look at the GPUs, which takes seconds. Throws E_DEVICE when there is no such Python. */

@@ -1,9 +1,9 @@
 /** `train` and `resume` on PyTorch: the launcher's side of a run, which holds its folder while the worker's ranks train. */
 
-import { join, basename } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { availableParallelism } from 'node:os';
 import { FulltuneError } from '../base/errors.ts';
-import { discardCheckpointsAfter, listCheckpoints, namedCheckpoint, newestCheckpoint } from '../files/checkpoint.ts';
+import { discardCheckpointsAfter, listCheckpoints, namedCheckpoint, newestCheckpoint, type Checkpoint } from '../files/checkpoint.ts';
 import { checkDiskSpace } from '../files/disk.ts';
 import { appendEvent, truncateEventsAfter } from '../files/event-log.ts';
 import { checkOutputDirectory, CONFIG_FILE, createRunDirectory, PLAN_FILE, readRunFiles, writeRunFile } from '../files/run-directory.ts';
@@ -18,12 +18,13 @@ import { readTrainerState } from '../train/run-files.ts';
 import { FIXED_KEYS, refuseChanges, storedConfig } from '../train/stored-config.ts';
 import type { RunControl, RunResult } from '../train/trainer.ts';
 import type { ResumeOptions } from '../train/training-run.ts';
-import { revisedTorchPlan } from './default-plan.ts';
+import { defaultTorchPlan, revisedTorchPlan } from './default-plan.ts';
 import { workerFailure } from './failure.ts';
-import { totalStepsOf, WORKER_FILES, writeJob } from './job.ts';
+import { jobPathOf, totalStepsOf, WORKER_FILES, writeJob } from './job.ts';
 import { launchWorker } from './launch.ts';
-import { prepareTorchRun, type PreparedTorchRun } from './prepare-torch-run.ts';
-import { workerWords } from './torchrun.ts';
+import { prepareTorchRun, type PreparedTorchRun, type TorchPrepareOptions } from './prepare-torch-run.ts';
+import { WORKER_FOLDER } from './python.ts';
+import { torchrunLine, workerWords } from './torchrun.ts';
 
 export interface TorchTrainOptions {
   /** Follow this plan instead of making one. */
@@ -56,27 +57,42 @@ export function isTorchRun(runDirectory: string): boolean {
 }
 
 /** Goes on from a checkpoint, on as many ranks as the settings say now. */
-export async function resumeOnTorch(runDirectory: string, changes: Partial<RunConfig>, { checkpoint: name }: Omit<ResumeOptions, 'signal'>, control: RunControl): Promise<RunResult> {
+export async function resumeOnTorch(runDirectory: string, changes: Partial<RunConfig>, options: Omit<ResumeOptions, 'signal'>, control: RunControl): Promise<RunResult> {
+  const lock = lockRun(requireRun(runDirectory));
+  try {
+    const { prepared, checkpoint } = await prepareResume(runDirectory, changes, options, { signal: control.signal, onProgress: control.emit });
+    return await work(runDirectory, prepared, checkpoint?.path, control);
+  } finally {
+    lock.release();
+  }
+}
+
+/** Everything before the first step of a run that goes on: what the checkpoint leaves no room for is removed, config and plan are written anew. */
+export async function prepareResume(
+  runDirectory: string, changes: Partial<RunConfig>, { checkpoint: name, replan = false }: Omit<ResumeOptions, 'signal'>, options: Omit<TorchPrepareOptions, 'plan'>,
+): Promise<{ readonly prepared: PreparedTorchRun; readonly checkpoint: Checkpoint | undefined }> {
   const { configText, plan: json } = readRunFiles(runDirectory);
   const before = configFromYaml(configText, join(runDirectory, CONFIG_FILE));
   refuseChanges(before, changes, [...FIXED_KEYS, 'engine']);
   const config = parseConfig({ ...before, ...changes }, join(runDirectory, CONFIG_FILE));
   const stored = parseTorchPlan(json, join(runDirectory, PLAN_FILE));
-  const lock = lockRun(runDirectory);
-  try {
-    const checkpoint = name === undefined ? await newestCheckpoint(runDirectory, { verify: true }) : await namedCheckpoint(runDirectory, name);
-    const prepared = await prepareTorchRun({ nproc_per_node: stored.ranksPerNode, ...config }, {
-      signal: control.signal, onProgress: control.emit, plan: (request) => revisedTorchPlan(stored, changes, request),
-    });
-    requireStepsLeft(runDirectory, checkpoint?.path, prepared);
-    checkDisk(runDirectory, prepared);
-    writeRun(runDirectory, config, prepared);
-    await discardCheckpointsAfter(runDirectory, checkpoint?.step ?? 0);
-    await truncateEventsAfter(runDirectory, checkpoint?.step ?? 0);
-    return await work(runDirectory, prepared, checkpoint?.path, control);
-  } finally {
-    lock.release();
-  }
+  const checkpoint = name === undefined ? await newestCheckpoint(runDirectory, { verify: true }) : await namedCheckpoint(runDirectory, name);
+  const prepared = await prepareTorchRun({ nproc_per_node: stored.ranksPerNode, nnodes: stored.worldSize / stored.ranksPerNode, ...config }, {
+    ...options,
+    plan: (request) => (replan ? defaultTorchPlan({ ...request, rowsPerUpdate: stored.batch.rowsPerUpdate }) : revisedTorchPlan(stored, changes, request)),
+  });
+  requireStepsLeft(runDirectory, checkpoint?.path, prepared);
+  checkDisk(runDirectory, prepared);
+  writeRun(runDirectory, config, prepared);
+  await discardCheckpointsAfter(runDirectory, checkpoint?.step ?? 0);
+  await truncateEventsAfter(runDirectory, checkpoint?.step ?? 0);
+  return { prepared, checkpoint };
+}
+
+/** Throws E_RUN for a folder that is no run, before anything is put there. */
+function requireRun(runDirectory: string): string {
+  readRunFiles(runDirectory);
+  return runDirectory;
 }
 
 /** config.yaml names the engine: a run stays on the one that it began on. */
@@ -88,7 +104,11 @@ export function writeRun(path: string, config: RunConfig, { plan }: PreparedTorc
 /** Launches the worker and waits for its end; a failure names the last complete checkpoint. */
 async function work(runDirectory: string, prepared: PreparedTorchRun, checkpoint: string | undefined, control: RunControl): Promise<RunResult> {
   const { plan, settings, python } = prepared;
-  const { job, path: jobPath } = await writeJob(prepared, { runDirectory, checkpoint, alone: false });
+  const runId = basename(resolve(runDirectory));
+  const command = { plan, jobPath: jobPathOf(runDirectory), rendezvous: settings.rdzv_endpoint, runId };
+  const others = plan.worldSize / plan.ranksPerNode - 1;
+  const notices = others === 0 ? [] : [`start on each of the other ${others} nodes, which share this folder: ${torchrunLine(python, WORKER_FOLDER, command)}`];
+  const job = await writeJob(prepared, { runDirectory, checkpoint, alone: false, notices });
   prepared.data.train.close();
   prepared.data.evaluation?.close();
   const logPath = join(runDirectory, WORKER_FILES, 'worker.log');
@@ -106,7 +126,7 @@ async function work(runDirectory: string, prepared: PreparedTorchRun, checkpoint
   };
   const end = await launchWorker({
     python, logPath, signal: control.signal, onEvent,
-    words: workerWords({ plan, jobPath, rendezvous: settings.rdzv_endpoint, runId: basename(runDirectory) }),
+    words: workerWords(command),
     threadsPerRank: Math.floor((settings.threads ?? availableParallelism()) / plan.ranksPerNode),
     eventsPath: job.paths.events, controlFolder: job.paths.control, timeoutSeconds: job.timeoutSeconds,
     wantsCheckpoint: () => {
@@ -117,8 +137,7 @@ async function work(runDirectory: string, prepared: PreparedTorchRun, checkpoint
   });
   if (seen.end === undefined || end.code !== 0) {
     const failure = workerFailure({ plan, runDirectory, checkpoint: listCheckpoints(runDirectory).at(-1), signs: end.signs, exit: end, silentSeconds: end.silentSeconds, logPath });
-    const warning: RunEvent = { kind: 'warning', message: failure.message };
-    appendEvent(runDirectory, warning);
+    appendEvent(runDirectory, { kind: 'warning', message: failure.message });
     throw failure;
   }
   return resultOf(runDirectory, seen.end, seen.loss, seen.evalLoss);

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { slurmScript, torchrunLine, workerWords } from './torchrun.ts';
 
@@ -15,8 +16,9 @@ describe('the command of the ranks', () => {
     expect(torchrunLine('python3', '/w', many)).toBe(
       "PYTHONPATH=/w python3 -m torch.distributed.run --nproc-per-node 8 --nnodes 4 --rdzv-backend c10d --rdzv-endpoint node-1:29500 --rdzv-id 'a b' -m fulltune_worker '/runs/a b/torch/job.json'",
     );
-    const script = slurmScript('python3', '/w', { ...many, name: 'a b' });
+    const script = slurmScript('python3', '/w', { ...many, name: 'a b', controlFolder: '/runs/a b/torch/control' });
     expect(script).toContain('#SBATCH --nodes=4\n#SBATCH --ntasks-per-node=1\n#SBATCH --gpus-per-node=8');
+    expect(spawnSync('bash', ['-n'], { input: script }).status).toBe(0);
     expect(script).toContain('--rdzv-endpoint "$head:29500" --rdzv-id');
   });
 });

@@ -25,24 +25,32 @@ export function torchrunLine(python: string, workerFolder: string, options: Comm
   return [`PYTHONPATH=${shellWord(workerFolder)}`, shellWord(python), ...workerWords(options).map(shellWord)].join(' ');
 }
 
-/** A batch file for Slurm: `sbatch FILE`. SIGTERM two minutes before the time is over makes the run write a checkpoint. */
-export function slurmScript(python: string, workerFolder: string, options: CommandOptions & { readonly name: string }): string {
-  const { plan, name } = options;
-  const nodes = plan.worldSize / plan.ranksPerNode;
-  const meeting = nodes === 1 ? undefined : '"$head:29500"';
-  const words = workerWords({ ...options, rendezvous: 'HEAD' }).map((word) => (word === 'HEAD' ? meeting! : shellWord(word)));
+export interface SlurmOptions extends CommandOptions {
+  readonly name: string;
+  /** Where a file called `stop` asks the ranks for a checkpoint and their end. */
+  readonly controlFolder: string;
+}
+
+/** A batch file for Slurm: `sbatch FILE`. Five minutes before its time is over the run writes a checkpoint and stops. */
+export function slurmScript(python: string, workerFolder: string, { name, controlFolder, ...options }: SlurmOptions): string {
+  const { worldSize, ranksPerNode } = options.plan;
+  const nodes = worldSize / ranksPerNode;
+  const words = workerWords({ ...options, rendezvous: 'HEAD' }).map((word) => (word === 'HEAD' ? '"$head:29500"' : shellWord(word)));
   return [
     '#!/bin/bash',
     `#SBATCH --job-name=${name.replace(/[^\w.-]+/g, '-')}`,
     `#SBATCH --nodes=${nodes}`,
     '#SBATCH --ntasks-per-node=1',
-    `#SBATCH --gpus-per-node=${plan.ranksPerNode}`,
+    `#SBATCH --gpus-per-node=${ranksPerNode}`,
     '#SBATCH --time=24:00:00',
-    '#SBATCH --signal=TERM@120',
-    'set -euo pipefail',
-    ...(nodes === 1 ? [] : ['head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)', 'export head']),
+    '#SBATCH --signal=B:USR1@300',
+    ...(nodes === 1 ? [] : ['head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)']),
     `export PYTHONPATH=${shellWord(workerFolder)} PYTHONSAFEPATH=1 HF_HUB_OFFLINE=1`,
-    `srun ${[shellWord(python), ...words].join(' ')}`,
+    `trap ${shellWord(`touch ${shellWord(`${controlFolder}/stop`)}`)} USR1`,
+    `srun ${[shellWord(python), ...words].join(' ')} &`,
+    'worker=$!',
+    'while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done',
+    'exit "$code"',
     '',
   ].join('\n');
 }

@@ -29,6 +29,8 @@ class LossModel(nn.Module):
         self.net = net
         self.attention = plan.attention
         self.chunk_tokens = plan.chunk_tokens
+        self.device_type = "cpu"
+        """Where the model computes; its parameters may lie on the host."""
 
     def forward(self, batch: MicroBatch) -> torch.Tensor:
         """Sum of the losses of all labelled tokens in nats, f32 []."""
@@ -40,8 +42,8 @@ class LossModel(nn.Module):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        if torch.is_autocast_enabled(self.net.device.type):
-            return torch.get_autocast_dtype(self.net.device.type)
+        if torch.is_autocast_enabled(self.device_type):
+            return torch.get_autocast_dtype(self.device_type)
         return self.net.dtype
 
     @property
@@ -56,7 +58,9 @@ class LossModel(nn.Module):
 def build_model(path: Path, plan: Plan) -> LossModel:
     """Parameters have shapes and no storage (device `meta`); buffers, such as rotary frequencies, are real."""
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     config = AutoConfig.from_pretrained(path, local_files_only=True)
     for name in DROPOUTS:
         if getattr(config, name, 0):

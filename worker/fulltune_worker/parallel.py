@@ -66,6 +66,7 @@ class Parallel:
         self.module = model
         """Without wrapping: names, layers, state."""
         self.model: nn.Module = model
+        model.device_type = ranks.device.type
         dtype = torch.bfloat16 if plan.precision == "bf16-weights" else torch.float32
         self.sharded = plan.sharding in ("zero2", "fsdp")
         if plan.compile:

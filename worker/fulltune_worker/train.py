@@ -14,10 +14,11 @@ import torch
 
 from .batches import micro_batches
 from .checkpoint import load_base, load_checkpoint, load_weights, save_checkpoint
-from .errors import NotFiniteError
+from .errors import JobError, NotFiniteError
 from .evaluate import evaluate
 from .events import Events
 from .export import export_model
+from .folders import checkpoints
 from .job import Job
 from .loss_scale import LossScale
 from .memory import MemoryWatch
@@ -48,6 +49,7 @@ class Run:
 
     def __init__(self, job: Job, ranks: Ranks, signs: Signs, events: Events) -> None:
         self.job, self.ranks, self.signs, self.events = job, ranks, signs, events
+        refuse_to_start_over(job)
         self.memory = MemoryWatch(ranks.device)
         self.file = TokenFile(job.paths.token_file)
         self.schedule = Schedule(job.paths.schedule)
@@ -84,7 +86,8 @@ class Run:
         job, total = self.job, self.schedule.total_steps
         throughput = Throughput()
         self.events.emit({**job.start, "device": describe_device(self.ranks)})
-        peak_flops = measure_peak_flops(self.ranks.device, self.parallel.module.compute_dtype) * self.ranks.world_size
+        with self.parallel.autocast():
+            peak_flops = measure_peak_flops(self.ranks.device, self.parallel.module.compute_dtype) * self.ranks.world_size
         ended = "finished"
         for update in self.schedule.updates():
             if self._agreed(self.signs.stop_asked()):
@@ -158,8 +161,7 @@ class Run:
         settings, progress = self.job.settings, self.progress
         is_best = stops = False
         if update.evaluate:
-            self.signs.alive("evaluating", update.step)
-            event = evaluate(self.parallel, self.job, self.file, update.step)
+            event = evaluate(self.parallel, self.job, self.file, self.signs, update.step)
             is_best = progress.best_loss is None or event["loss"] < progress.best_loss
             if is_best:
                 progress.best_step, progress.best_loss, progress.without_better = update.step, event["loss"], 0
@@ -215,6 +217,14 @@ class Run:
             **({} if self.ranks.device.type == "cpu" else {"devicePeak": on_device}),
         })  # fmt: skip
         self.signs.alive("ended", progress.step)
+
+
+def refuse_to_start_over(job: Job) -> None:
+    """A command that was printed once must not train again, from the beginning, what has checkpoints already."""
+    newest = max((step for step, _ in checkpoints(job.paths.run_directory)), default=0)
+    if newest > job.start["startStep"]:
+        start = job.start["startStep"]
+        raise JobError(f"the run has a checkpoint of step {newest}; this job starts at {start}", f"Go on: fulltune resume {job.paths.run_directory} --print")
 
 
 def describe_device(ranks: Ranks) -> str:
