@@ -22,6 +22,12 @@ describe('a failed worker', () => {
     expect(remedy).toBe('The last complete checkpoint is checkpoint-6; from there: fulltune resume runs/a');
   });
 
+  it('that died is not mistaken for one that lost its connection', () => {
+    const closed: RankFailure = { kind: 'bug', message: 'RuntimeError: [../pair.cc:534] Connection closed by peer [127.0.0.1]:1' };
+    expect(workerFailure({ ...facts, signs: [sign(0, 2, closed), sign(1, 1)] }).message).toContain('rank 1 (process 101 on node) died at step 7');
+    expect(workerFailure({ ...facts, signs: [sign(0, 2, { kind: 'bug', message: 'TypeError: x' }), sign(1, 1)] }).message).toBe('rank 0 failed at step 7: TypeError: x');
+  });
+
   it('that hung is told with the rank that was silent longest', () => {
     expect(workerFailure({ ...facts, silentSeconds: 60.4 }).message).toContain('no sign of life for 60 s, and the run was ended; rank 1 (process 101 on node) has been silent longest: training, step 7');
   });

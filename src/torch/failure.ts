@@ -33,12 +33,12 @@ export function workerFailure(facts: FailureFacts): FulltuneError {
       where, remedy: `${resume}\n  A step that may take so long needs a larger --rank-timeout.`,
     });
   }
+  const lost = signs.filter(({ phase }) => phase !== 'ended' && phase !== 'failed');
   const failure = failed?.failure;
-  switch (failure?.kind) {
-    case undefined: {
-      const lost = signs.filter(({ phase }) => phase !== 'ended');
-      return new FulltuneError('E_RANK', `${diedText(lost, facts)}`, { where, remedy: resume });
-    }
+  // Ranks that only lost their connection tell nothing: the one that said nothing is the one that died.
+  const gone = failure?.kind === 'bug' && LOST_CONNECTION.test(failure.message) && lost.length > 0;
+  if (failure === undefined || gone) return new FulltuneError('E_RANK', diedText(lost, facts), { where, remedy: resume });
+  switch (failure.kind) {
     case 'mistake':
       return new FulltuneError('E_CONFIG', `rank ${failed!.rank}: ${failure.message}`, { where, remedy: failure.remedy === '' ? resume : failure.remedy });
     case 'not-finite':
@@ -51,6 +51,9 @@ export function workerFailure(facts: FailureFacts): FulltuneError {
       return failure satisfies never;
   }
 }
+
+/** As gloo, NCCL and torch's store say it. */
+const LOST_CONNECTION = /connection (was )?(closed|reset|refused)|broken pipe|peer|socket|nccl|gloo|DistNetworkError|DistStoreError/i;
 
 /** What a rank says of itself comes before what others saw of it: they only lost their connection. */
 function order({ failure }: RankSign): number {

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from .errors import JobError
-from .folders import folder_aside, hidden, remove_old_checkpoints, write_checksums, write_json
+from .folders import folder_aside, remove_old_checkpoints, write_checksums, write_json
 from .optimizers import Optimizers
 from .parallel import Parallel
 
@@ -52,12 +52,12 @@ def save_checkpoint(
     started = time.perf_counter()
     name = f"checkpoint-{step}"
     if not parallel.ranks.first:
-        folder = Path(parallel_text(parallel, None))
+        folder = Path(text_of_first(parallel, None))
         _write_shards(parallel, optimizers, folder)
         parallel.barrier()
         return None
     with folder_aside(run_directory, name) as folder:
-        parallel_text(parallel, str(folder))
+        text_of_first(parallel, str(folder))
         _write_shards(parallel, optimizers, folder)
         write_json(folder / "trainer_state.json", trainer_state)
         size = write_checksums(folder, step)
@@ -89,7 +89,7 @@ def read_trainer_state(folder: Path) -> dict[str, Any]:
         raise JobError(f"the trainer_state.json of '{folder}' cannot be read: {error}") from error
 
 
-def parallel_text(parallel: Parallel, text: str | None) -> str:
+def text_of_first(parallel: Parallel, text: str | None) -> str:
     """The text of the first rank, on every rank."""
     if parallel.ranks.world_size == 1:
         return text or ""
@@ -103,6 +103,3 @@ def _write_shards(parallel: Parallel, optimizers: Optimizers, folder: Path) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.save(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
-
-
-__all__ = ["hidden", "load_base", "load_checkpoint", "load_weights", "read_trainer_state", "save_checkpoint"]
