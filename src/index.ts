@@ -31,7 +31,7 @@ import { parseConfig } from './run/config-schema.ts';
 import type { RunConfig } from './run/run-config.ts';
 import type { TorchPlan } from './run/torch-plan.ts';
 import type { TrainingPlan } from './run/training-plan.ts';
-import { chooseEngine } from './torch/choose-engine.ts';
+import { chooseEngine, requireEmbedded } from './torch/choose-engine.ts';
 import { isTorchRun, resumeOnTorch, trainOnTorch } from './torch/torch-run.ts';
 import { Model, type LoadOptions } from './train/model.ts';
 import { planOnly, type PlanConfig, type PlanOptions, type PlanResult } from './train/plan-run.ts';
@@ -55,10 +55,11 @@ export function train(config: RunConfig, { plan, signal }: TrainOptions = {}): T
 
 /** Goes on with a run from its newest checkpoint on the engine that it began on; the embedded one bit for bit as if it had not been interrupted. */
 export function resume(runDirectory: string, changes: Partial<RunConfig> = {}, { signal, ...options }: ResumeOptions = {}): TrainingRun {
-  return new TrainingRun(
-    (control) => (isTorchRun(runDirectory) ? resumeOnTorch(runDirectory, changes, options, control) : resumeEmbedded(runDirectory, planRun, changes, options, control)),
-    signal,
-  );
+  return new TrainingRun(async (control) => {
+    if (isTorchRun(runDirectory)) return resumeOnTorch(runDirectory, changes, options, control);
+    requireEmbedded(changes);
+    return resumeEmbedded(runDirectory, planRun, changes, options, control);
+  }, signal);
 }
 
 /** Opens a model folder (or an id in the local Hugging Face cache) for `generate` and `evaluate`. */

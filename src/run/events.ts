@@ -65,6 +65,7 @@ export interface StepEvent {
   readonly tokensPerSecond: number;
   /** Model FLOPs utilisation against the measured multiply-add peak of the machine. */
   readonly mfu: number;
+  /** Held by the process now; on a GPU what is in use on the device. */
   readonly residentBytes: number;
   readonly etaSeconds: number;
   /** That the loss was multiplied by in this step; absent without loss scaling. */

@@ -28,8 +28,13 @@ export interface Machine {
   probe(python: string): Promise<PythonProbe>;
 }
 
+/** Whether this machine may have a GPU that torch can use: a look at files, no more. */
+export function hasGpu(): boolean {
+  return ['/dev/nvidiactl', '/dev/nvidia0', '/dev/kfd'].some((path) => existsSync(path)) || (process.platform === 'darwin' && process.arch === 'arm64');
+}
+
 const THIS_MACHINE: Machine = {
-  hasGpu: () => ['/dev/nvidiactl', '/dev/nvidia0', '/dev/kfd'].some(existsSync) || (process.platform === 'darwin' && process.arch === 'arm64'),
+  hasGpu,
   probe: (python) => probePython(python, { devices: true }),
 };
 
@@ -41,11 +46,20 @@ export async function chooseEngine(config: RunConfig, plan?: TrainingPlan | Torc
     throw new FulltuneError('E_CONFIG', `engine is ${engine}, and the plan is for the ${planned} engine`, { where: 'engine, plan', remedy: `Use --engine ${planned}, or another plan.` });
   }
   const choice = planned !== undefined ? { engine: planned, reason: 'the plan is for it' } as const : engine === 'auto' ? await automatic(config, machine) : { engine, reason: 'the config says so' };
-  const key = choice.engine === 'embedded' ? TORCH_ONLY.find((name) => config[name] !== undefined) : undefined;
-  if (key !== undefined) {
-    throw new FulltuneError('E_CONFIG', `${key} is ${String(config[key])}, but the engine is embedded: ${choice.reason}`, { where: `engine, ${key}`, remedy: `Use --engine torch, or leave ${key} out.` });
-  }
+  if (choice.engine === 'embedded') refuseTorchKeys(config, choice.reason);
   return { engine: choice.engine, choices: engine === 'auto' ? [{ key: 'engine', value: choice.engine, reason: choice.reason }] : [] };
+}
+
+/** Throws E_CONFIG for changes that a run on the embedded engine cannot take. */
+export function requireEmbedded(changes: Partial<RunConfig>): void {
+  if (changes.engine === 'torch') throw new FulltuneError('E_CONFIG', 'engine cannot change when a run is resumed, and it began on the embedded one', { where: 'engine', remedy: 'Start a new run: its --model may be a checkpoint of this one.' });
+  refuseTorchKeys(changes, 'the run began on it');
+}
+
+function refuseTorchKeys(config: Partial<RunConfig>, reason: string): void {
+  const key = TORCH_ONLY.find((name) => config[name] !== undefined);
+  if (key === undefined) return;
+  throw new FulltuneError('E_CONFIG', `${key} is ${String(config[key])}, but the engine is embedded: ${reason}`, { where: `engine, ${key}`, remedy: `Use --engine torch, or leave ${key} out.` });
 }
 
 async function automatic(config: RunConfig, machine: Machine): Promise<{ readonly engine: 'embedded' | 'torch'; readonly reason: string }> {

@@ -28,8 +28,10 @@ describe('a failed worker', () => {
     expect(workerFailure({ ...facts, signs: [sign(0, 2, { kind: 'bug', message: 'TypeError: x' }), sign(1, 1)] }).message).toBe('rank 0 failed at step 7: TypeError: x');
   });
 
-  it('that hung is told with the rank that was silent longest', () => {
-    expect(workerFailure({ ...facts, silentSeconds: 60.4 }).message).toContain('no sign of life for 60 s, and the run was ended; rank 1 (process 101 on node) has been silent longest: training, step 7');
+  it('that hung is told with the last sign of every rank, the oldest first', () => {
+    expect(workerFailure({ ...facts, signs: [sign(0, 2500), sign(1, 1000)], silentSeconds: 60.4 }).message).toBe(
+      'the ranks gave no sign of life for 60 s, and the run was ended; the last signs: rank 1 (process 101 on node) training, step 7, 1.5 s before the last of them; rank 0 (process 100 on node) training, step 7',
+    );
   });
 
   it('that ran out of memory is told with both peaks and what to change, whatever the other ranks say', () => {

@@ -25,11 +25,8 @@ export function workerFailure(facts: FailureFacts): FulltuneError {
   const failed = signs.filter(({ failure }) => failure !== undefined).toSorted((a, b) => order(a) - order(b))[0];
   const where = logPath;
   const resume = safeText(facts);
-  const silent = signs.toSorted((a, b) => a.at - b.at)[0];
   if (silentSeconds !== undefined) {
-    const who = silent === undefined ? 'no rank' : `rank ${silent.rank} (process ${silent.pid} on ${silent.host})`;
-    const since = silent === undefined ? 'gave a sign of life' : `has been silent longest: ${silent.phase}, step ${silent.step}`;
-    return new FulltuneError('E_RANK', `the ranks gave no sign of life for ${Math.round(silentSeconds)} s, and the run was ended; ${who} ${since}`, {
+    return new FulltuneError('E_RANK', `the ranks gave no sign of life for ${Math.round(silentSeconds)} s, and the run was ended; ${lastSigns(signs)}`, {
       where, remedy: `${resume}\n  A step that may take so long needs a larger --rank-timeout.`,
     });
   }
@@ -51,6 +48,17 @@ export function workerFailure(facts: FailureFacts): FulltuneError {
       return failure satisfies never;
   }
 }
+
+/** Those that have been silent longest, of which one holds up the others. */
+function lastSigns(signs: readonly RankSign[]): string {
+  if (signs.length === 0) return 'none has ever given one';
+  const newest = Math.max(...signs.map(({ at }) => at));
+  const texts = signs.toSorted((a, b) => a.step - b.step || a.at - b.at).slice(0, SIGNS_SHOWN).map(({ rank, pid, host, phase, step, at }) =>
+    `rank ${rank} (process ${pid} on ${host}) ${phase}, step ${step}${at === newest ? '' : `, ${((newest - at) / 1000).toFixed(1)} s before the last of them`}`);
+  return `the last signs: ${texts.join('; ')}${signs.length > SIGNS_SHOWN ? '; …' : ''}`;
+}
+
+const SIGNS_SHOWN = 8;
 
 /** As gloo, NCCL and torch's store say it. */
 const LOST_CONNECTION = /connection (was )?(closed|reset|refused)|broken pipe|peer|socket|nccl|gloo|DistNetworkError|DistStoreError/i;

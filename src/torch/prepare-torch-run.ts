@@ -7,6 +7,7 @@ import type { Choice } from '../run/events.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import type { TorchPlan } from '../run/torch-plan.ts';
 import { requireSoundPlan } from '../run/torch-plan-schema.ts';
+import { hasGpu } from './choose-engine.ts';
 import { defaultTorchPlan, type TorchPlanRequest } from './default-plan.ts';
 import { requireSameRun } from './follow-torch-plan.ts';
 import { probePython, pythonCommand, type PythonProbe } from './python.ts';
@@ -55,7 +56,7 @@ export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOp
 
 /** Looking at the devices means importing torch, which takes seconds: only where their number matters. */
 function usesDevices(config: RunConfig, plan: TorchPrepareOptions['plan']): boolean {
-  return config.nproc_per_node === undefined && config.device === undefined && typeof plan !== 'object';
+  return config.nproc_per_node === undefined && config.device === undefined && typeof plan !== 'object' && hasGpu();
 }
 
 function refuseEmbeddedKeys(config: RunConfig): void {
