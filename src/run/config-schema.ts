@@ -93,7 +93,7 @@ const shape = {
   nproc_per_node: count(1024).describe('Ranks on each node, torch engine. Default: one per GPU, or 1.').exactOptional(),
   nnodes: count(65_536).describe('Nodes, torch engine; they share the folder of the run. Default: 1.').exactOptional(),
   rdzv_endpoint: z.string().regex(/^[^\s/]+:\d{1,5}$/).describe('host:port where the ranks of all nodes meet; the host is one of the nodes.').exactOptional(),
-  rank_timeout: z.int().min(10).max(86_400).describe('Seconds without a sign of life after which a run on the torch engine is ended. Default: 600.').exactOptional(),
+  rank_timeout: z.int().min(1).max(86_400).describe('Seconds without a sign of life after which a run on the torch engine is ended. Default: 600.').exactOptional(),
   sharding: z.enum(['none', 'ddp', 'zero2', 'fsdp'])
     .describe('How ranks share the model: ddp copies it, fsdp shards parameters, gradients and optimizer state, zero2 gathers parameters once per step. Default: none on one rank, fsdp on more.').exactOptional(),
   cpu_offload: flag().describe('Shards of parameters and optimizer state live in the memory of the host; with sharding fsdp. Default: false.').exactOptional(),

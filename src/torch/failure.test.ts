@@ -39,7 +39,7 @@ describe('a failed worker', () => {
     const out: RankFailure = { kind: 'out-of-memory', message: 'x', allocatedBytes: 78 * GIB, reservedBytes: 79 * GIB, residentBytes: GIB, totalBytes: 80 * GIB };
     const { code, message, remedy } = workerFailure({ ...facts, signs: [sign(0, 1, lost), sign(1, 2, out)] });
     expect(code).toBe('E_BUDGET');
-    expect(message).toBe('rank 1 ran out of memory in step 7: it had allocated 78.0 GiB and reserved 79.0 GiB at the peak of a device with 80.0 GiB; planned was a peak of 70.0 GiB');
+    expect(message).toBe('rank 1 ran out of memory in step 7: it had allocated 78.00 GiB and reserved 79.00 GiB at the peak of a device with 80.00 GiB; planned was a peak of 70.00 GiB');
     expect(remedy).toContain('fulltune resume runs/a --per-device-train-batch-size 2');
   });
 

@@ -61,7 +61,7 @@ function lastSigns(signs: readonly RankSign[]): string {
 const SIGNS_SHOWN = 8;
 
 /** As gloo, NCCL and torch's store say it. */
-const LOST_CONNECTION = /connection (was )?(closed|reset|refused)|broken pipe|peer|socket|nccl|gloo|DistNetworkError|DistStoreError/i;
+const LOST_CONNECTION = /connection (was )?(closed|reset|refused)|broken pipe|\bpeer\b|\bsocket\b|nccl|gloo|DistNetworkError|DistStoreError/i;
 
 /** What a rank says of itself comes before what others saw of it: they only lost their connection. */
 function order({ failure }: RankSign): number {

@@ -76,7 +76,8 @@ export async function writeJob(prepared: PreparedTorchRun, options: JobOptions):
     checkpoint: options.checkpoint === undefined ? null : resolve(options.checkpoint),
     start: startEvent(prepared, { runDirectory: options.runDirectory, ...span, rowsPerEpoch, notices: [...notices, ...(options.notices ?? [])] }),
   };
-  mkdirSync(job.paths.control, { recursive: true });
+  rmSync(job.paths.control, { recursive: true, force: true });
+  mkdirSync(job.paths.control);
   writeJson(jobPathOf(runDirectory), jobSchema.parse(job));
   return job;
 }

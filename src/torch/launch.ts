@@ -33,8 +33,8 @@ export interface WorkerEnd {
 }
 
 const POLL_MS = 50;
-/** What is not a step may take longer: reading weights, writing checkpoints. */
-const OTHER_PHASES = 3;
+/** What is not a step may take longer: importing torch, reading weights, writing checkpoints. */
+const OTHER_PHASES = { factor: 3, leastSeconds: 300 };
 /** After a rank has failed the others have so long to notice. */
 const GRACE_MS = 10_000;
 
@@ -66,7 +66,8 @@ export async function launchWorker(options: LaunchOptions): Promise<WorkerEnd> {
     if (failedAt !== undefined && Date.now() - failedAt > GRACE_MS) return killAll(child, now);
     // A sign that lies in the past of this start is the start itself.
     const silent = (Date.now() - Math.max(started, ...now.map(({ at }) => at))) / 1000;
-    const limit = timeoutSeconds * (now.length > 0 && now.every(({ phase }) => phase === 'training') ? 1 : OTHER_PHASES);
+    const training = now.length > 0 && now.every(({ phase }) => phase === 'training');
+    const limit = training ? timeoutSeconds : Math.max(timeoutSeconds * OTHER_PHASES.factor, OTHER_PHASES.leastSeconds);
     if (silent > limit && silentSeconds === undefined) {
       silentSeconds = silent;
       killAll(child, now);

@@ -113,6 +113,7 @@ async function work(runDirectory: string, prepared: PreparedTorchRun, checkpoint
   prepared.data.evaluation?.close();
   const logPath = join(runDirectory, WORKER_FILES, 'worker.log');
   const seen: { end?: EndEvent; loss: number | null; evalLoss: number | null } = { loss: null, evalLoss: null };
+  /** Who asked for a checkpoint. */
   let waiting: ((path: string) => void)[] = [];
   const onEvent = (event: RunEvent): void => {
     if (event.kind === 'step') seen.loss = event.loss;
@@ -121,7 +122,7 @@ async function work(runDirectory: string, prepared: PreparedTorchRun, checkpoint
     appendEvent(runDirectory, event);
     control.emit(event);
     if (event.kind !== 'checkpoint') return;
-    for (const resolve of waiting) resolve(event.path);
+    for (const settle of waiting) settle(event.path);
     waiting = [];
   };
   const end = await launchWorker({
@@ -135,8 +136,10 @@ async function work(runDirectory: string, prepared: PreparedTorchRun, checkpoint
       return requests.length > 0;
     },
   });
+  const newest = listCheckpoints(runDirectory).at(-1);
+  if (newest !== undefined) for (const settle of waiting) settle(newest.path);
   if (seen.end === undefined || end.code !== 0) {
-    const failure = workerFailure({ plan, runDirectory, checkpoint: listCheckpoints(runDirectory).at(-1), signs: end.signs, exit: end, silentSeconds: end.silentSeconds, logPath });
+    const failure = workerFailure({ plan, runDirectory, checkpoint: newest, signs: end.signs, exit: end, silentSeconds: end.silentSeconds, logPath });
     appendEvent(runDirectory, { kind: 'warning', message: failure.message });
     throw failure;
   }

@@ -65,7 +65,7 @@ export async function tinyQwen2() {
 /** Losses by step, the events and the result. */
 export async function run(/** @type {import('../../dist/index.js').RunConfig} */ config, /** @type {object} */ options = {}) {
   const output_dir = freshFolder();
-  const running = train({ python, rank_timeout: 120, output_dir, ...config }, options);
+  const running = train({ python, output_dir, ...(config.engine === 'embedded' ? {} : { rank_timeout: 200 }), ...config }, options);
   return { output_dir, ...(await collect(running)) };
 }
 
