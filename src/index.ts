@@ -5,12 +5,12 @@ export { formatBytes, parseBytes } from './base/bytes.ts';
 export { formatTable } from './base/table.ts';
 export type { RunConfig, Settings } from './run/run-config.ts';
 export type { TrainingPlan } from './run/training-plan.ts';
+export type { TorchPlan } from './run/torch-plan.ts';
 export type { CheckpointEvent, Choice, EndEvent, EndReason, EvalEvent, HealthEvent, MemorySummary, RunEvent, StartEvent, StepEvent, WarningEvent } from './run/events.ts';
 export type { StorageClass } from './run/storage-class.ts';
 export type { MemoryGroup, MemoryReport } from './memory/report.ts';
 export type { MemoryPicture, PhaseRange, ProgramPicture, Rectangles } from './memory/picture.ts';
 export type { FrontierPoint } from './run/frontier.ts';
-export type { TorchPlan } from './run/torch-plan.ts';
 export type { DevicePlanResult, PlanDeviceOptions } from './torch/plan-device.ts';
 export type { DataStatistics } from './data/prepare.ts';
 export type { ChatMessage } from './data/source-document.ts';
@@ -26,13 +26,22 @@ export { exportPlan, type Exported, type ExportOptions } from './torch/export/ex
 export { readPlanSource, type PlanSource } from './torch/export/plan-source.ts';
 export { importConfig, type Imported, type ImportOptions } from './torch/import/import-config.ts';
 export { TRAINER_NAMES, type TrainerName } from './torch/export/trainers.ts';
+export { chooseEngine, type EngineChoice } from './torch/choose-engine.ts';
+export { torchDoctor } from './torch/doctor.ts';
+export { planOnTorch, type TorchPlanResult } from './torch/dry-run.ts';
+export { prepareLaunch, prepareResumeLaunch, type LaunchForm, type PrintedLaunch } from './torch/print-launch.ts';
 
 import { planRun } from './planner/plan.ts';
+import { parseConfig } from './run/config-schema.ts';
 import type { RunConfig } from './run/run-config.ts';
+import type { TorchPlan } from './run/torch-plan.ts';
+import type { TrainingPlan } from './run/training-plan.ts';
+import { chooseEngine, requireEmbedded } from './torch/choose-engine.ts';
+import { isTorchRun, resumeOnTorch, trainOnTorch } from './torch/torch-run.ts';
 import { Model, type LoadOptions } from './train/model.ts';
 import { planOnly, type PlanConfig, type PlanOptions, type PlanResult } from './train/plan-run.ts';
 import type { DevicePlanResult, PlanDeviceOptions } from './torch/plan-device.ts';
-import { resumeTraining, startTraining, type ResumeOptions, type TrainingRun, type TrainOptions } from './train/training-run.ts';
+import { resumeEmbedded, trainEmbedded, TrainingRun, type ResumeOptions, type TrainOptions } from './train/training-run.ts';
 
 /** Whether and how a run fits, with nothing written and no memory taken. Not fitting is a value, not a throw. */
 export function plan(config: PlanConfig, options?: PlanOptions): Promise<PlanResult> {
@@ -48,14 +57,25 @@ export async function planForDevice(config: PlanConfig, device: string, options?
   return planDevice(config, device, options);
 }
 
-/** Starts a new run at once. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
-export function train(config: RunConfig, options?: TrainOptions): TrainingRun {
-  return startTraining(config, planRun, options);
+/** Starts a new run at once, on the engine that the config names. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
+export function train(given: RunConfig, { plan, signal }: TrainOptions = {}): TrainingRun {
+  return new TrainingRun(async (control) => {
+    const notices: string[] = [];
+    const config = parseConfig(given, 'train()', (notice) => notices.push(notice));
+    const { engine, choices } = await chooseEngine(config, plan);
+    return engine === 'torch'
+      ? trainOnTorch(config, { choices, notices, ...(plan === undefined ? {} : { plan: plan as TorchPlan }) }, control)
+      : trainEmbedded(config, planRun, { choices, notices, ...(plan === undefined ? {} : { plan: plan as TrainingPlan }) }, control);
+  }, signal);
 }
 
-/** Goes on with a run from its newest checkpoint, bit for bit as if it had not been interrupted. */
-export function resume(runDirectory: string, changes?: Partial<RunConfig>, options?: ResumeOptions): TrainingRun {
-  return resumeTraining(runDirectory, planRun, changes, options);
+/** Goes on with a run from its newest checkpoint on the engine that it began on; the embedded one bit for bit as if it had not been interrupted. */
+export function resume(runDirectory: string, changes: Partial<RunConfig> = {}, { signal, ...options }: ResumeOptions = {}): TrainingRun {
+  return new TrainingRun(async (control) => {
+    if (isTorchRun(runDirectory)) return resumeOnTorch(runDirectory, changes, options, control);
+    requireEmbedded(changes);
+    return resumeEmbedded(runDirectory, planRun, changes, options, control);
+  }, signal);
 }
 
 /** Opens a model folder (or an id in the local Hugging Face cache) for `generate` and `evaluate`. */

@@ -7,6 +7,7 @@
  *   FULLTUNE_THREADS   compute threads when the config does not say
  *   FULLTUNE_CACHE     folder for kernels compiled on first use and tokenised datasets (default: the user's cache folder)
  *   FULLTUNE_NATIVE    path of a native module to load instead of the usual one (sanitizer builds)
+ *   FULLTUNE_PYTHON    Python of the torch engine when the config does not say (default: python3)
  *   HF_HOME, HF_HUB_CACHE  where the Hugging Face cache lies, as in its own tools
  *   NO_COLOR           no colour, as everywhere
  */
@@ -17,6 +18,9 @@ import { FulltuneError } from './errors.ts';
 function variable(name: string): string | undefined {
   return typeof process === 'undefined' ? undefined : process.env[name];
 }
+
+/** Names of variables that hold keys, tokens and passwords. */
+const SECRET = /TOKEN(?!IZERS)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH/i;
 
 export const env = {
   get debugLevel(): number {
@@ -40,6 +44,13 @@ export const env = {
   get hubCache(): string | undefined {
     const home = variable('HF_HOME');
     return variable('HF_HUB_CACHE') || (home ? `${home}/hub` : undefined);
+  },
+  get python(): string | undefined {
+    return variable('FULLTUNE_PYTHON') || undefined;
+  },
+  /** What a child process may see: everything but what looks like a secret, which it then cannot tell. */
+  get withoutSecrets(): Readonly<Record<string, string>> {
+    return Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined && !SECRET.test(entry[0])));
   },
   get noColor(): boolean {
     return Boolean(variable('NO_COLOR'));

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'E_RUN' // the run directory is in the way, or does not hold what is asked for
   | 'E_CHECKPOINT' // a checkpoint is damaged or belongs to another run
   | 'E_DEVICE' // no compiler, no kernel, unsupported processor
+  | 'E_RANK' // a process of a run on PyTorch died or gave no sign of life
   | 'E_NUMERICS' // loss or gradients are not finite
   | 'E_SHAPE' // an op was given shapes or dtypes that it does not take
   | 'E_HUB'; // a model or dataset id is not in the local cache

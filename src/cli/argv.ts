@@ -5,7 +5,7 @@ const OTHER_NAMES: ReadonlyMap<string, string> = new Map([['--eval-split', '--ev
 /** Switches that also have a `--no-` form, and so may be written `--packing=false`. */
 export const SWITCHES: ReadonlySet<string> = new Set([
   '--packing', '--shuffle', '--train-on-inputs', '--load-best-model-at-end', '--tie-word-embeddings', '--gradient-checkpointing', '--optimizer-in-backward',
-  '--bf16', '--fp16', '--bf16-weights', '--offload-optimizer-state', '--chunked-loss', '--optim-8bit-embeddings',
+  '--bf16', '--fp16', '--bf16-weights', '--offload-optimizer-state', '--chunked-loss', '--optim-8bit-embeddings', '--cpu-offload', '--torch-compile',
   '--sample-packing', '--activation-checkpointing', '--train-on-prompt', '--chunked-cross-entropy',
 ]);
 

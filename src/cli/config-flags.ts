@@ -19,6 +19,8 @@ const GROUP_OF: Readonly<Record<ConfigKey, string>> = {
   logging_steps: 'Reports and checkpoints', eval_steps: 'Reports and checkpoints', save_steps: 'Reports and checkpoints',
   load_best_model_at_end: 'Reports and checkpoints', early_stopping_patience: 'Reports and checkpoints',
   save_total_limit: 'Reports and checkpoints', save_dtype: 'Reports and checkpoints',
+  engine: 'PyTorch', python: 'PyTorch', nproc_per_node: 'PyTorch', nnodes: 'PyTorch', rdzv_endpoint: 'PyTorch', rank_timeout: 'PyTorch', sharding: 'PyTorch', cpu_offload: 'PyTorch',
+  attn_implementation: 'PyTorch', torch_compile: 'PyTorch',
   device: 'Machine', threads: 'Machine', offload_optimizer_state: 'Machine', offload_activation_layers: 'Machine',
 };
 

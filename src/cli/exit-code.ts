@@ -8,11 +8,14 @@ export const BUG = 1;
 /** Others took the memory and a checkpoint is written: try again later, or with less (EX_TEMPFAIL of sysexits.h). */
 export const OUT_OF_MEMORY = 75;
 
+/** A rank of a run on PyTorch died or hung: the machine's doing, more often than not (EX_UNAVAILABLE of sysexits.h). */
+export const RANK_LOST = 69;
+
 /** Prints `error` on standard error and gives the exit code. */
 export function reportError(error: unknown, terminal: Pick<Terminal, 'writeError'>): number {
   if (error instanceof FulltuneError) {
     terminal.writeError(`${error.toText()}\n`);
-    return USER_MISTAKE;
+    return error.code === 'E_RANK' ? RANK_LOST : USER_MISTAKE;
   }
   const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
   terminal.writeError(`${text}\nThis is a bug in fulltune: please report it, with these lines and the command.\n`);

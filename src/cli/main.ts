@@ -17,7 +17,7 @@ export interface MainOptions {
   readonly loadEngine?: () => Promise<Engine>;
 }
 
-/** Runs one command line, without node and script name. The exit code: 0 done, 1 bug, 2 the user's mistake, 75 out of memory, 130 interrupted. */
+/** Runs one command line, without node and script name. The exit code: 0 done, 1 bug, 2 the user's mistake, 69 a lost rank, 75 out of memory, 130 interrupted. */
 export async function main(argv: readonly string[], options: MainOptions = {}): Promise<number> {
   const terminal = options.terminal ?? processTerminal();
   const context: VerbContext = { terminal, loadEngine: options.loadEngine ?? (() => import('../index.ts')) };

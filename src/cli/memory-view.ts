@@ -57,10 +57,11 @@ function renderFrontier(frontier: PlanResult['frontier'], paint: Paint): string 
 }
 
 /** `8 rows per update = micro-batch 4 × accumulation 2`, and what fills the last micro-batch. */
-export function batchText(batch: { readonly rowsPerUpdate: number; readonly microBatchSize: number; readonly accumulationSteps: number }): string {
-  const filling = batch.microBatchSize * batch.accumulationSteps - batch.rowsPerUpdate;
+export function batchText(batch: { readonly rowsPerUpdate: number; readonly microBatchSize: number; readonly accumulationSteps: number; readonly ranks?: number }): string {
+  const { ranks = 1 } = batch;
+  const filling = batch.microBatchSize * batch.accumulationSteps * ranks - batch.rowsPerUpdate;
   const less = filling === 0 ? '' : ` − ${filling} ignored`;
-  return `${plural(batch.rowsPerUpdate, 'row')} per update = micro-batch ${batch.microBatchSize} × accumulation ${batch.accumulationSteps}${less}`;
+  return `${plural(batch.rowsPerUpdate, 'row')} per update = micro-batch ${batch.microBatchSize} × accumulation ${batch.accumulationSteps}${ranks === 1 ? '' : ` × ${ranks} ranks`}${less}`;
 }
 
 export function renderChoices(choices: readonly { readonly key: string; readonly value: string; readonly reason: string }[], paint: Paint): string {

@@ -3,7 +3,7 @@
 import { formatBytes, MIB } from '../base/bytes.ts';
 import { formatTable, visibleWidth } from '../base/table.ts';
 import { STORAGE_CLASSES } from '../run/storage-class.ts';
-import type { CheckpointEvent, EndEvent, EvalEvent, StartEvent, StepEvent } from '../run/events.ts';
+import type { CheckpointEvent, EndEvent, EvalEvent, MemorySummary, StartEvent, StepEvent } from '../run/events.ts';
 import type { Paint } from './colour.ts';
 import { batchText, joinParts, renderChoices, renderClasses, renderNotices } from './memory-view.ts';
 import { formatCount, formatDuration, formatRate, formatShare, formatValue, plural } from './numbers.ts';
@@ -28,10 +28,6 @@ export function renderStart(event: StartEvent, paint: Paint): string {
     ['device', event.device],
     ['run', event.runDirectory],
   ];
-  const classes = STORAGE_CLASSES.flatMap((storage) => {
-    const bytes = memory.atPeak[storage];
-    return bytes === undefined ? [] : [{ storage, bytes }];
-  });
   const example = event.example.length === 0 ? '' : [
     paint.apply('bold', `one training row, trained tokens ${paint.enabled ? 'in colour' : 'in ‹ ›'}`),
     renderRow(event.example, paint, { most: EXAMPLE_CHARACTERS, indent: '  ' }),
@@ -41,10 +37,17 @@ export function renderStart(event: StartEvent, paint: Paint): string {
     renderChoices(event.choices, paint),
     `${paint.apply('bold', 'techniques')}\n${formatTable(event.techniques.map((line) => [line]), { indent: '  ' })}`,
     renderNotices(event.notices, paint),
-    `${paint.apply('bold', 'memory at the peak')}\n${renderClasses({ classes, peakLiveBytes: memory.peakLiveBytes })}\n` +
-      `  arena ${formatBytes(memory.arenaBytes)}, with the process at most ${formatBytes(memory.forecastBytes)}`,
+    memory === null ? '' : renderMemorySummary(memory, paint),
     example,
   ]);
+}
+
+function renderMemorySummary({ atPeak, peakLiveBytes, arenaBytes, forecastBytes }: MemorySummary, paint: Paint): string {
+  const classes = STORAGE_CLASSES.flatMap((storage) => {
+    const bytes = atPeak[storage];
+    return bytes === undefined ? [] : [{ storage, bytes }];
+  });
+  return `${paint.apply('bold', 'memory at the peak')}\n${renderClasses({ classes, peakLiveBytes })}\n  arena ${formatBytes(arenaBytes)}, with the process at most ${formatBytes(forecastBytes)}`;
 }
 
 /** One step as a line of its own, for files and pipes. */
@@ -114,7 +117,7 @@ export interface EndOptions {
 export function renderEnd(event: EndEvent, paint: Paint, { runDirectory, dataset }: EndOptions): string {
   const facts = [
     [END_WORDS[event.reason], `after step ${event.step}, ${formatDuration(event.seconds)}`],
-    ['memory', `planned at most ${formatBytes(event.plannedBytes)}, measured peak ${formatBytes(event.peakResidentBytes)} (${difference(event.peakResidentBytes, event.plannedBytes)})`],
+    ['memory', memoryText(event)],
     ...stepFacts(event),
     ...(event.modelPath === null ? [] : [['model', event.modelPath + (event.modelStep === event.step ? '' : `  (weights of step ${event.modelStep}, the lowest evaluation loss)`)]]),
   ];
@@ -125,6 +128,14 @@ export function renderEnd(event: EndEvent, paint: Paint, { runDirectory, dataset
       `fulltune eval --model ${quoted(event.modelPath)} --dataset ${dataset === undefined ? 'FILE' : quoted(dataset)}`,
     ];
   return `\n${joinParts([formatTable(facts), [paint.apply('bold', 'next'), ...next.map((line) => `  ${line}`)].join('\n')])}`;
+}
+
+/** On a GPU what torch allocated stands beside the plan; what else was taken follows. */
+function memoryText({ plannedBytes: planned, peakResidentBytes: resident, devicePeak: device }: EndEvent): string {
+  const measured = device?.allocatedBytes ?? resident;
+  const peak = `measured peak ${formatBytes(measured)}`;
+  const more = device === undefined ? '' : ` allocated, ${formatBytes(device.reservedBytes)} reserved, ${formatBytes(device.deviceBytes)} in use on the device, ${formatBytes(resident)} resident`;
+  return planned === null ? `${peak}${more}` : `planned at most ${formatBytes(planned)}, ${peak} (${difference(measured, planned)})${more}`;
 }
 
 function stepFacts({ predictedStepMs: planned, measuredStepMs: measured }: EndEvent): readonly (readonly string[])[] {

@@ -16,6 +16,7 @@ const INTRODUCTION = `# Command line
 |---|---|
 | 0 | done; for \`plan\`: it fits |
 | 2 | a mistake in settings, files or data, or the run does not fit: one short message says what, where and what to do |
+| 69 | a run on PyTorch lost a rank, which died or hung: the message says which, and names the last complete checkpoint |
 | 75 | memory ran out because others on the machine took it: a checkpoint is written; the last line is the \`fulltune resume RUN --memory X\` that fits |
 | 130 | interrupted: Ctrl-C or SIGTERM once writes a checkpoint and stops, twice stops at once; \`fulltune resume RUN\` goes on |
 | 1 | a bug in fulltune, with its stack |

@@ -5,7 +5,7 @@ import type * as api from '../index.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The public API. Loaded only when a verb needs it, so that help and mistakes in flags are quick. */
-export type Engine = Pick<typeof api, 'plan' | 'planForDevice' | 'train' | 'resume' | 'loadModel' | 'initModel' | 'inspectData' | 'inspectModel' | 'doctor' | 'exportPlan' | 'readPlanSource' | 'importConfig'>;
+export type Engine = Pick<typeof api, 'plan' | 'planForDevice' | 'train' | 'resume' | 'loadModel' | 'initModel' | 'inspectData' | 'inspectModel' | 'doctor' | 'exportPlan' | 'readPlanSource' | 'importConfig' | 'chooseEngine' | 'torchDoctor' | 'planOnTorch' | 'prepareLaunch' | 'prepareResumeLaunch'>;
 
 export interface VerbContext {
   readonly terminal: Terminal;

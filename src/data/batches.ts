@@ -17,16 +17,24 @@ export type { MicroBatch } from './micro-batch.ts';
 const ORDER_STREAM = 0x0d00_0000;
 const ROW_ORDER_STREAM = 0x0f00_0000;
 
-export interface UpdateBatch {
+interface UpdateFacts {
   /** Epochs done after this update, as a fraction. */
   readonly epoch: number;
   /** Whether this is the last update of its epoch. */
   readonly endsEpoch: boolean;
-  /** Without the ignored rows that fill the last micro-batch. */
-  readonly rows: number;
   /** Tokens of documents, without filling. */
   readonly tokens: number;
   readonly trainedTokens: number;
+}
+
+/** The rows of an update before they are laid out: documents of each, as indices in the file. */
+export interface DrawnUpdate extends UpdateFacts {
+  readonly rows: readonly Uint32Array[];
+}
+
+export interface UpdateBatch extends UpdateFacts {
+  /** Without the ignored rows that fill the last micro-batch. */
+  readonly rows: number;
   readonly microBatches: readonly MicroBatch[];
 }
 
@@ -85,7 +93,14 @@ export class BatchSource {
 
   /** The next update, without end. All its rows are of one epoch. */
   next(): UpdateBatch {
-    const { file, rowLengths, rowsPerUpdate, microBatchSize } = this.options;
+    const { file, rowLengths, microBatchSize } = this.options;
+    const { rows, ...facts } = this.draw();
+    return { ...facts, rows: rows.length, microBatches: [...microBatchesOf(file, rows, rowLengths, microBatchSize)] };
+  }
+
+  /** As `next`, and no document is read. */
+  draw(): DrawnUpdate {
+    const { file, rowsPerUpdate } = this.options;
     const rows = this.rowsOf(this.epoch);
     const end = Math.min(rows.rows, this.row + rowsPerUpdate);
     const drawn = Array.from({ length: end - this.row }, (_, i) => documentsOf(rows, this.row + i));
@@ -97,13 +112,8 @@ export class BatchSource {
     } else {
       this.row = end;
     }
-    const microBatches = [...microBatchesOf(file, drawn, rowLengths, microBatchSize)];
-    return {
-      epoch, endsEpoch, rows: drawn.length,
-      tokens: drawn.reduce((sum, row) => sum + tokensOf(file, row), 0),
-      trainedTokens: microBatches.reduce((sum, batch) => sum + batch.trainedTokens, 0),
-      microBatches,
-    };
+    const sum = (counts: Uint32Array): number => drawn.reduce((all, row) => row.reduce((more, index) => more + (counts[index] ?? 0), all), 0);
+    return { epoch, endsEpoch, rows: drawn, tokens: sum(file.lengths), trainedTokens: sum(file.trainedCounts) };
   }
 
   cursor(): Cursor {
@@ -134,12 +144,16 @@ export class BatchSource {
 export function* evaluationBatches(
   file: TokenFile, { rowLengths, packed, microBatchSize }: Pick<BatchOptions, 'rowLengths' | 'packed' | 'microBatchSize'>,
 ): Generator<MicroBatch> {
+  for (const block of evaluationRows(file, { rowLengths, packed })) yield* microBatchesOf(file, block, rowLengths, microBatchSize);
+}
+
+/** The rows of that, in blocks that are cut into micro-batches each by itself. */
+export function* evaluationRows(file: TokenFile, { rowLengths, packed }: Pick<BatchOptions, 'rowLengths' | 'packed'>): Generator<readonly Uint32Array[]> {
   const rows = epochRows({ file, rowLengths, packed, seed: 0, shuffle: false }, 0);
   // Without packing, rows are grouped by length over the whole file; a block at a time keeps the lists of rows small.
   for (let start = 0; start < rows.rows; start += EVALUATION_BLOCK_ROWS) {
     const end = Math.min(rows.rows, start + EVALUATION_BLOCK_ROWS);
-    const block = Array.from({ length: end - start }, (_, i) => documentsOf(rows, start + i));
-    yield* microBatchesOf(file, block, rowLengths, microBatchSize);
+    yield Array.from({ length: end - start }, (_, i) => documentsOf(rows, start + i));
   }
 }
 

@@ -83,6 +83,11 @@ export class TokenFile {
     return new TokenFile(this.content, selection === undefined ? documents : documents.map((index) => selection[index] ?? 0));
   }
 
+  /** The place in the whole file of a document of this selection. */
+  position(index: number): number {
+    return this.selection?.[index] ?? index;
+  }
+
   /** Whether a document continues the one before it. */
   continuesPrevious(index: number): boolean {
     return this.content.continues[this.selection?.[index] ?? index] === 1;

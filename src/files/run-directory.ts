@@ -83,6 +83,12 @@ export function writeRunFile(directory: string, name: string, text: string): voi
 
 /** Reads the files of a run, without locking it. Throws E_RUN when the folder is not a run or they are damaged. */
 export async function openRun(directory: string): Promise<StoredRun> {
+  const { configText, plan } = readRunFiles(directory);
+  return { path: directory, configText, plan: parsePlan(plan, join(directory, PLAN_FILE)), events: await readEvents(directory) };
+}
+
+/** Config and plan of a run on any engine, the plan as it stands in its file. Throws E_RUN. */
+export function readRunFiles(directory: string): { readonly configText: string; readonly plan: unknown } {
   const entries = readEntries(directory);
   if (entries === undefined) throw new FulltuneError('E_RUN', `there is no folder '${directory}'`, { where: directory, remedy: lookedFor(directory) });
   if (!entries.includes(CONFIG_FILE)) {
@@ -92,23 +98,16 @@ export async function openRun(directory: string): Promise<StoredRun> {
       remedy: parent ? 'The run is the folder above it.' : 'Give the --output-dir of a run; the folders of all runs are in runs/ unless you chose otherwise.',
     });
   }
-  return {
-    path: directory,
-    configText: readText(join(directory, CONFIG_FILE)),
-    plan: readPlan(join(directory, PLAN_FILE)),
-    events: await readEvents(directory),
-  };
+  return { configText: readText(join(directory, CONFIG_FILE)), plan: readPlan(join(directory, PLAN_FILE)) };
 }
 
-function readPlan(path: string): TrainingPlan {
-  let json: unknown;
+function readPlan(path: string): unknown {
   try {
-    json = JSON.parse(readText(path));
+    return JSON.parse(readText(path));
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new FulltuneError('E_RUN', `'${path}' is not valid JSON: ${error.message}`, { where: path });
   }
-  return parsePlan(json, path);
 }
 
 function readText(path: string): string {

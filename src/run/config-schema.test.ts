@@ -30,7 +30,7 @@ describe('parseConfig', () => {
   });
 
   it('says of keys of other trainers that they are absent or called otherwise', () => {
-    for (const key of ['report_to', 'torch_compile', 'resume_from_checkpoint', 'per_device_eval_batch_size']) {
+    for (const key of ['report_to', 'trust_remote_code', 'resume_from_checkpoint', 'per_device_eval_batch_size']) {
       const text = messageOf(() => parseConfig({ ...base, [key]: true }, 'run.yaml'));
       expect(text).toContain(`this version of fulltune does not have ${key} (run.yaml)`);
       expect(text).not.toContain('Did you mean');
@@ -102,6 +102,16 @@ describe('parseConfig', () => {
     ['gradient_checkpointing', 'yes', "gradient_checkpointing is 'yes'; it must be true or false"],
     ['optimizer_in_backward', 1, 'optimizer_in_backward is 1; it must be true or false'],
     ['seed', -1, 'seed is -1; it must be a whole number from 0 to 4294967295'],
+    ['engine', 'jax', "engine is 'jax'; it must be one of auto, embedded, torch"],
+    ['python', '', "python is ''; it must be a text that is not empty"],
+    ['nproc_per_node', 0, 'nproc_per_node is 0; it must be a whole number from 1 to 1024'],
+    ['nnodes', 1.5, 'nnodes is 1.5; it must be a whole number from 1 to 65536'],
+    ['rdzv_endpoint', 'node', "rdzv_endpoint is 'node'; it must be host:port"],
+    ['rank_timeout', 0, 'rank_timeout is 0; it must be a whole number from 1 to 86400'],
+    ['sharding', 'zero', "sharding is 'zero'; it must be one of none, ddp, zero2, fsdp"],
+    ['cpu_offload', 'yes', "cpu_offload is 'yes'; it must be true or false"],
+    ['attn_implementation', 'flash', "attn_implementation is 'flash'; it must be one of sdpa, flex_attention, eager"],
+    ['torch_compile', 1, 'torch_compile is 1; it must be true or false'],
     ['device', 'cuda', "device is 'cuda'; it must be one of cpu, reference"],
     ['threads', 0, 'threads is 0; it must be a whole number from 1 to 1024'],
     ['seed', null, 'seed has no value; it must be a whole number'],

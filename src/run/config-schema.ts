@@ -88,6 +88,19 @@ const shape = {
     .describe('Element type of the weights in model/; source: that of the base model.').exactOptional(),
   seed: z.int().min(0).max(4_294_967_295).describe('Seed of the order of documents and of the evaluation share.').exactOptional(),
 
+  engine: z.enum(['auto', 'embedded', 'torch'])
+    .describe('embedded: needs no Python, on the CPU; torch: PyTorch, on GPUs or the CPU; auto: torch where a GPU and a PyTorch that works are, else embedded.').exactOptional(),
+  python: text().describe('Python of the torch engine. Default: FULLTUNE_PYTHON, else python3.').exactOptional(),
+  nproc_per_node: count(1024).describe('Ranks on each node, torch engine. Default: one per GPU, or 1.').exactOptional(),
+  nnodes: count(65_536).describe('Nodes, torch engine; they share the folder of the run. Default: 1.').exactOptional(),
+  rdzv_endpoint: z.string().regex(/^[^\s/]+:\d{1,5}$/).describe('host:port where the ranks of all nodes meet; the host is one of the nodes.').exactOptional(),
+  rank_timeout: z.int().min(1).max(86_400).describe('Seconds without a sign of life after which a run on the torch engine is ended. Default: 600.').exactOptional(),
+  sharding: z.enum(['none', 'ddp', 'zero2', 'fsdp'])
+    .describe('How ranks share the model: ddp copies it, fsdp shards parameters, gradients and optimizer state, zero2 gathers parameters once per step. Default: none on one rank, fsdp on more.').exactOptional(),
+  cpu_offload: flag().describe('Shards of parameters and optimizer state live in the memory of the host; with sharding fsdp. Default: false.').exactOptional(),
+  attn_implementation: z.enum(['sdpa', 'flex_attention', 'eager']).describe('Attention of the torch engine. Default: sdpa.').exactOptional(),
+  torch_compile: flag().describe('torch.compile of each layer, torch engine. Default: false.').exactOptional(),
+
   device: z.enum(['cpu', 'reference']).describe('cpu, or reference: slow, f64 inside, for comparison.').exactOptional(),
   threads: count(1024).describe('Compute threads. Default: all cores. Does not change the result.').exactOptional(),
   offload_optimizer_state: flag().describe('Keep large optimizer state in a file in the run directory instead of in memory. Does not change the result.').exactOptional(),
@@ -140,7 +153,7 @@ export function keyInfo(key: ConfigKey): KeyInfo {
     case 'array':
       return { ...common, type: 'list', limit: 'a list of texts' };
     default:
-      return { ...common, type: 'text', limit: 'a text that is not empty' };
+      return { ...common, type: 'text', limit: key === 'rdzv_endpoint' ? 'host:port' : 'a text that is not empty' };
   }
 }
 
@@ -167,11 +180,11 @@ const ABSENT: ReadonlyMap<string, string> = new Map(Object.entries({
   logging_dir: 'events.jsonl in the run directory holds everything that is logged.', run_name: 'Use output_dir.',
   overwrite_output_dir: 'Delete the folder, or name another output_dir.', logging_first_step: '', do_train: '', do_eval: '', do_predict: '',
   push_to_hub: '', hub_model_id: '', hub_token: '', hub_strategy: '', deepspeed: '', fsdp: '', fsdp_config: '', accelerator_config: '', local_rank: '',
-  torch_compile: '', torch_dtype: 'Weights are f32 in memory unless bf16_weights is set; save_dtype is the type on disk.',
+  torch_dtype: 'Weights are f32 in memory unless bf16_weights is set; save_dtype is the type on disk.',
   dtype: 'Weights are f32 in memory unless bf16_weights is set; save_dtype is the type on disk.',
   bf16_full_eval: 'Evaluation has the precision of the training.', fp16_full_eval: 'Evaluation has the precision of the training.', fp16_opt_level: '',
   half_precision_backend: '',
-  use_cpu: 'Use device.', no_cuda: 'Use device.', attn_implementation: '', trust_remote_code: '', use_liger_kernel: '', use_peft: '', lora_r: '', lora_alpha: '',
+  use_cpu: 'Use device.', no_cuda: 'Use device.', trust_remote_code: '', use_liger_kernel: '', use_peft: '', lora_r: '', lora_alpha: '',
   load_in_4bit: '', load_in_8bit: '', neftune_noise_alpha: '', label_smoothing_factor: '', group_by_length: '', length_column_name: '',
   dataloader_num_workers: '', dataloader_drop_last: '', remove_unused_columns: '', lr_scheduler_kwargs: '', optim_args: '', data_seed: 'Use seed.',
   full_determinism: 'Runs are deterministic.', padding_free: '', eval_packing: '', dataset_text_field: '', dataset_num_proc: '', packing_strategy: '',

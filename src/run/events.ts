@@ -35,11 +35,12 @@ export interface StartEvent {
     readonly documents: number; readonly tokens: number; readonly trainedTokens: number;
     readonly cut: number; readonly split: number; readonly rowsPerEpoch: number; readonly rowLength: number;
   };
-  readonly batch: { readonly rowsPerUpdate: number; readonly microBatchSize: number; readonly accumulationSteps: number };
+  readonly batch: { readonly rowsPerUpdate: number; readonly microBatchSize: number; readonly accumulationSteps: number; readonly ranks?: number };
   readonly totalSteps: number;
   readonly startStep: number;
   readonly device: string;
-  readonly memory: MemorySummary;
+  /** Null on PyTorch: nothing of it is placed before the run. */
+  readonly memory: MemorySummary | null;
   readonly choices: readonly Choice[];
   /** What each technique does in this plan. */
   readonly techniques: readonly string[];
@@ -64,6 +65,7 @@ export interface StepEvent {
   readonly tokensPerSecond: number;
   /** Model FLOPs utilisation against the measured multiply-add peak of the machine. */
   readonly mfu: number;
+  /** Held by the process now; on a GPU what is in use on the device. */
   readonly residentBytes: number;
   readonly etaSeconds: number;
   /** That the loss was multiplied by in this step; absent without loss scaling. */
@@ -122,8 +124,9 @@ export interface EndEvent {
   readonly modelPath: string | null;
   /** The step whose weights the finished model has: the last, or the best evaluation's. */
   readonly modelStep: number | null;
-  readonly plannedBytes: number;
-  /** The most that the process ever held, as the operating system counts it. */
+  /** Of the process; on PyTorch per rank, and null where no planner has estimated it. */
+  readonly plannedBytes: number | null;
+  /** The most that the process (on PyTorch: any rank) ever held, as the operating system counts it. */
   readonly peakResidentBytes: number;
   /** As planned; null when the planner did not know this machine. */
   readonly predictedStepMs: number | null;
@@ -131,6 +134,8 @@ export interface EndEvent {
   readonly measuredStepMs: number | null;
   /** After memory pressure: what a run on this machine may hold now. */
   readonly suggestedMemoryBytes: number | null;
+  /** On a GPU, the most of any rank: allocated and reserved by torch, and in use on the device by anyone. */
+  readonly devicePeak?: { readonly allocatedBytes: number; readonly reservedBytes: number; readonly deviceBytes: number };
   readonly seconds: number;
 }
 

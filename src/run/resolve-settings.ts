@@ -33,6 +33,7 @@ export const SETTINGS_DEFAULTS: Defaults = {
   save_total_limit: 2,
   save_dtype: 'source',
   seed: 42,
+  engine: 'auto',
   device: 'cpu',
 };
 

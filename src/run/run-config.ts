@@ -112,6 +112,27 @@ export interface RunConfig {
   /** Default 42. */
   readonly seed?: number;
 
+  /** `embedded`: ours, on the CPU; `torch`: PyTorch, on GPUs or the CPU; `auto`: torch where a GPU and a PyTorch that works are. Default auto. */
+  readonly engine?: 'auto' | 'embedded' | 'torch';
+  /** Python for the torch engine. Default: FULLTUNE_PYTHON, else python3. */
+  readonly python?: string;
+  /** Ranks on each node, torch engine. Default: one per GPU, or 1. */
+  readonly nproc_per_node?: number;
+  /** Nodes, torch engine. Default 1. */
+  readonly nnodes?: number;
+  /** `host:port` where the ranks of all nodes meet. */
+  readonly rdzv_endpoint?: string;
+  /** Seconds without a sign of life after which a torch run is ended. Default 600. */
+  readonly rank_timeout?: number;
+  /** How ranks share the model. Default: none on one rank, fsdp on more. */
+  readonly sharding?: 'none' | 'ddp' | 'zero2' | 'fsdp';
+  /** Shards live in the memory of the host; with fsdp only. Default false. */
+  readonly cpu_offload?: boolean;
+  /** Attention of the torch engine. Default sdpa. */
+  readonly attn_implementation?: 'sdpa' | 'flex_attention' | 'eager';
+  /** torch.compile of each layer. Default false. */
+  readonly torch_compile?: boolean;
+
   /** `cpu`, or `reference` (slow, f64 inside, for comparison). Default cpu. */
   readonly device?: 'cpu' | 'reference';
   /** Compute threads. Default: all cores. Does not change the result. */
@@ -149,5 +170,6 @@ export interface Settings extends RunConfig {
   readonly save_total_limit: number;
   readonly save_dtype: SaveDType;
   readonly seed: number;
+  readonly engine: 'auto' | 'embedded' | 'torch';
   readonly device: 'cpu' | 'reference';
 }

@@ -1,4 +1,4 @@
-/** Plans of a run on PyTorch from outside, checked key by key. */
+/** Plans of PyTorch runs from outside: checked key by key, and for what no run can carry out. `worker/fulltune_worker/plan.py` checks the same. */
 
 import { z } from 'zod';
 import { FulltuneError } from '../base/errors.ts';
@@ -8,7 +8,7 @@ import type { TrainingPlan } from './training-plan.ts';
 
 const count = z.int().min(1);
 
-const torchPlanSchema = z.strictObject({
+export const torchPlanSchema = z.strictObject({
   version: z.literal(1),
   engine: z.literal('torch'),
   worldSize: count,
@@ -27,26 +27,64 @@ const torchPlanSchema = z.strictObject({
   attention: z.enum(['sdpa', 'flex', 'eager']),
   compile: z.boolean(),
   maxGradNorm: z.number().min(0),
-  frozen: z.array(z.string()).readonly(),
+  frozen: z.array(z.string().min(1)).readonly(),
   seed: z.int().min(0),
-  expected: z.strictObject({ peakBytes: z.number(), stepMs: z.number().nullable() }).exactOptional(),
+  expected: z.strictObject({ peakBytes: z.number().min(0), stepMs: z.number().min(0).nullable() }).exactOptional(),
 }) satisfies z.ZodType<TorchPlan>;
 
-/** Throws E_RUN, naming the key, for anything that is no plan for PyTorch. `where` is the file. */
+/** Whether `json` says that it is a plan for PyTorch. */
+export function isTorchPlan(json: unknown): boolean {
+  return typeof json === 'object' && json !== null && 'engine' in json && json.engine === 'torch';
+}
+
+/** Throws E_RUN, naming the key or the contradiction. `where` is the file. */
 export function parseTorchPlan(json: unknown, where: string): TorchPlan {
+  const version = typeof json === 'object' && json !== null && 'version' in json ? json.version : undefined;
+  if (version !== 1) throw new FulltuneError('E_RUN', `'${where}' has version ${JSON.stringify(version)}; this fulltune reads version 1 of a plan for PyTorch`, { where });
   const parsed = torchPlanSchema.safeParse(json);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw new FulltuneError('E_RUN', `'${where}' is not a plan for PyTorch: ${issue === undefined ? 'it cannot be read' : `${issue.path.join('.') || 'the whole'}: ${issue.message}`}`, {
-      where, remedy: 'Such a plan is written by fulltune plan --device GPU --json.',
+      where, remedy: 'A plan is written by fulltune plan --device X --json and beside every run, as plan.json.',
     });
   }
-  const { worldSize, ranksPerNode } = parsed.data;
-  if (worldSize % ranksPerNode !== 0) throw new FulltuneError('E_RUN', `'${where}' is not a plan for PyTorch: worldSize ${worldSize} is no multiple of ranksPerNode ${ranksPerNode}`, { where });
+  requireSoundPlan(parsed.data, where);
   return parsed.data;
 }
 
 /** A plan of either engine. */
 export function parseAnyPlan(json: unknown, where: string): TrainingPlan | TorchPlan {
-  return typeof json === 'object' && json !== null && 'engine' in json ? parseTorchPlan(json, where) : parsePlan(json, where);
+  return isTorchPlan(json) ? parseTorchPlan(json, where) : parsePlan(json, where);
+}
+
+/** Throws E_RUN for a plan that no run can carry out. */
+export function requireSoundPlan(plan: TorchPlan, where: string): void {
+  const contradiction = torchPlanContradiction(plan);
+  if (contradiction !== undefined) throw new FulltuneError('E_RUN', `the plan for PyTorch contradicts itself: ${contradiction}`, { where, remedy: 'Change the setting that it names, or make a new plan.' });
+}
+
+/** What makes a plan impossible; undefined when nothing does. */
+export function torchPlanContradiction(plan: TorchPlan): string | undefined {
+  const { worldSize, ranksPerNode, packing, batch, precision, optimizer, sharding, cpuOffload, maxGradNorm } = plan;
+  const slots = worldSize * batch.microBatchSize * batch.accumulationSteps;
+  const inBackward = plan.update === 'in-backward';
+  const sharded = sharding === 'zero2' || sharding === 'fsdp';
+  const rounds = precision === 'bf16-weights';
+  const checks: readonly (readonly [boolean, string])[] = [
+    [worldSize % ranksPerNode !== 0, `worldSize ${worldSize} is no multiple of ranksPerNode ${ranksPerNode}`],
+    [packing.packed && packing.rowLengths.length !== 1, 'packed rows have one length'],
+    [packing.rowLengths.some((length, index) => index > 0 && length <= packing.rowLengths[index - 1]!), 'packing.rowLengths must ascend'],
+    [slots < batch.rowsPerUpdate, `${batch.rowsPerUpdate} rows per update do not fit into ${slots} of all ranks, micro-batches and accumulation steps`],
+    [sharding === 'none' && worldSize > 1, `sharding 'none' is for one rank; worldSize is ${worldSize}`],
+    [cpuOffload && sharding !== 'fsdp', `cpuOffload needs sharding 'fsdp', not '${sharding}'`],
+    [inBackward && worldSize > 1, `an update in backward is for one rank; worldSize is ${worldSize}`],
+    [inBackward && sharded, 'an update in backward needs parameters that are not sharded'],
+    [inBackward && batch.accumulationSteps > 1, 'an update in backward needs accumulationSteps 1: no gradient lives until the next micro-batch'],
+    [inBackward && packing.rowLengths.length > 1, 'an update in backward needs rows of one length: an update would be several micro-batches'],
+    [inBackward && maxGradNorm > 0, `an update in backward cannot clip to max_grad_norm ${maxGradNorm}: the norm is known after it`],
+    [inBackward && precision === 'f16', 'an update in backward cannot skip a step, which a loss scale (precision f16) must be able to'],
+    [optimizer.kind === 'adafactor' && rounds, 'adafactor cannot round stochastically, which precision bf16-weights needs'],
+    [optimizer.kind === 'adafactor' && sharded, 'adafactor takes means over whole rows and columns, which sharded parameters do not have'],
+  ];
+  return checks.find(([broken]) => broken)?.[1];
 }

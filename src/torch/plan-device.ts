@@ -13,7 +13,7 @@ import type { Choice, ProgressEvent } from '../run/events.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { Settings } from '../run/run-config.ts';
 import { describeModel, type ModelDirectory } from '../train/model-directory.ts';
-import { frozenParameters } from '../train/prepare-run.ts';
+import { frozenParameters } from '../train/prepare-inputs.ts';
 import type { PlanConfig } from '../train/plan-run.ts';
 import { runLength } from '../train/schedule.ts';
 import { tokenCache } from '../train/token-cache.ts';

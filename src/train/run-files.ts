@@ -3,7 +3,7 @@
  * trainer_state.json holds the step, the data cursor, and the log in transformers' own form (`log_history`).
  */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
@@ -15,20 +15,19 @@ import { readJson, writeJson } from '../files/json.ts';
 import { dtypeBytes } from '../graph/dtype.ts';
 import { byteCount, elementCount } from '../graph/shape.ts';
 import type { CheckpointEvent, StepEvent } from '../run/events.ts';
-import type { SaveDType } from '../run/run-config.ts';
 import type { StorageClass } from '../run/storage-class.ts';
 import { NO_EVALUATION, type BestState } from './best-model.ts';
 import type { ScheduleState } from './learning-rate.ts';
 import type { LossScaleState } from './loss-scale.ts';
-import type { FileParameter } from './model-directory.ts';
+import { savedDType, writeModelJson } from './model-json.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { TrainingState } from './training-state.ts';
-import { floatDType, isFloatDType, readOptimizerState, readWeights, writeOptimizerState, writeWeights, type FloatDType } from './weights.ts';
+import { isFloatDType, readOptimizerState, readWeights, writeOptimizerState, writeWeights, type FloatDType } from './weights.ts';
 
 type LogEntry = Readonly<Record<string, number>>;
 
 /** Keys as in transformers where it has them. */
-interface TrainerState {
+export interface TrainerState {
   readonly version: 1;
   readonly global_step: number;
   readonly epoch: number;
@@ -57,9 +56,6 @@ export interface RunPosition {
   readonly evaluations: BestState;
   readonly lossScale: LossScaleState | undefined;
 }
-
-const DTYPE_NAMES: Readonly<Record<FloatDType, Exclude<SaveDType, 'source'>>> = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' };
-const SAVE_DTYPES: Readonly<Record<Exclude<SaveDType, 'source'>, FloatDType>> = { float32: 'f32', bfloat16: 'bf16', float16: 'f16' };
 
 export class RunFiles {
   readonly directory: string;
@@ -126,7 +122,7 @@ export class RunFiles {
     };
     const { path, bytes } = await writeCheckpoint(this.directory, step, async (folder) => {
       await copyModelFiles(model.path, folder);
-      this.writeModelJson(folder, ({ name }) => heldDType(state, name));
+      writeModelJson(folder, this.prepared, ({ name }) => heldDType(state, name));
       const weights = await writeWeights(state, folder, model.parameters, ({ name }) => heldDType(state, name));
       const optimizer = await writeOptimizerState(state, join(folder, 'optimizer.safetensors'));
       writeJson(join(folder, 'trainer_state.json'), trainerState);
@@ -140,33 +136,12 @@ export class RunFiles {
 
   /** Writes `model/`: loads in transformers as it is. Returns its path. */
   async saveModel(state: TrainingState): Promise<string> {
-    const { model } = this.prepared;
+    const { model, settings } = this.prepared;
     return finishModel(this.directory, async (folder) => {
       await copyModelFiles(model.path, folder);
-      this.writeModelJson(folder, (parameter) => savedDType(parameter, this.prepared));
-      await writeWeights(state, folder, model.parameters, (parameter) => savedDType(parameter, this.prepared));
+      writeModelJson(folder, this.prepared, (parameter) => savedDType(parameter, settings));
+      await writeWeights(state, folder, model.parameters, (parameter) => savedDType(parameter, settings));
     });
-  }
-
-  /**
-   * config.json says the dtype that the weights beside it have; it stays byte for byte when it does already. generation_config.json learns
-   * the end-of-turn token that the training taught, so that generation stops there; a chat template that was chosen goes along.
-   */
-  private writeModelJson(folder: string, dtypeOf: (parameter: FileParameter) => FloatDType): void {
-    const { model, data, settings } = this.prepared;
-    const dtypes = new Set(model.parameters.map(dtypeOf));
-    const [dtype] = dtypes;
-    const key = 'dtype' in model.json ? 'dtype' : 'torch_dtype';
-    const configPath = join(folder, 'config.json');
-    if (dtypes.size !== 1 || dtype === undefined || model.json[key] === DTYPE_NAMES[dtype]) writeFileSync(configPath, readFileSync(join(model.path, 'config.json')));
-    else writeJson(configPath, { ...model.json, [key]: DTYPE_NAMES[dtype] });
-    if (settings.chat_template !== undefined && data.chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), data.chatTemplate);
-    if (data.endOfTurnIds.length === 0) return;
-    const path = join(folder, 'generation_config.json');
-    const before = existsSync(path) ? readJson(path) : { bos_token_id: model.config.ids.bos, eos_token_id: model.config.ids.eos };
-    const known = [before['eos_token_id'] ?? []].flat().filter((id): id is number => typeof id === 'number');
-    const all = [...new Set([...known, ...data.endOfTurnIds])];
-    if (all.length > known.length) writeJson(path, { ...before, eos_token_id: all.length === 1 ? all[0] : all });
   }
 }
 
@@ -177,7 +152,7 @@ export function checkRunDisk(folder: string, prepared: PreparedRun): void {
   const blocks = [...persistent.values(), ...filed.values()];
   const bytesOf = (storage: StorageClass): number => blocks.filter(({ value }) => value.storage === storage).reduce((sum, { value }) => sum + byteCount(value), 0);
   const checkpoint = bytesOf('parameter') + bytesOf('optimizer-state');
-  const finished = model.parameters.reduce((sum, parameter) => sum + elementCount(parameter.shape) * dtypeBytes(savedDType(parameter, prepared)), 0);
+  const finished = model.parameters.reduce((sum, parameter) => sum + elementCount(parameter.shape) * dtypeBytes(savedDType(parameter, settings)), 0);
   // One more than is kept, for the oldest goes only after the newest is complete; and the best one.
   const count = settings.save_total_limit + (settings.load_best_model_at_end ? 2 : 1);
   const offloaded = fileBytes === 0 ? '' : `, ${formatBytes(fileBytes)} of offloaded values`;
@@ -192,11 +167,7 @@ function heldDType(state: TrainingState, name: string): FloatDType {
   return dtype;
 }
 
-function savedDType(parameter: FileParameter, { settings }: PreparedRun): FloatDType {
-  return settings.save_dtype === 'source' ? floatDType(parameter.fileDType) : SAVE_DTYPES[settings.save_dtype];
-}
-
-function readTrainerState(checkpoint: string): TrainerState {
+export function readTrainerState(checkpoint: string): TrainerState {
   const where = join(checkpoint, 'trainer_state.json');
   const state = readJson(where);
   if (state['version'] !== 1 || typeof state['global_step'] !== 'number' || !Array.isArray(state['log_history']) || typeof state['cursor'] !== 'object') {

@@ -34,7 +34,8 @@ export interface RunResult {
   readonly evalLoss: number | null;
   /** The step with the lowest evaluation loss. */
   readonly bestStep: number | null;
-  readonly plannedBytes: number;
+  /** On PyTorch per rank; null where no planner has estimated it. */
+  readonly plannedBytes: number | null;
   /** The most that the process ever held, as the operating system counts it. */
   readonly peakResidentBytes: number;
   /** As planned; null when the planner did not know this machine. */

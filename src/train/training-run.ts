@@ -3,20 +3,19 @@
  * signal or by disposing of it.
  */
 
-import { existsSync } from 'node:fs';
-import { join, resolve as absolutePath } from 'node:path';
+import { join } from 'node:path';
 import { FulltuneError } from '../base/errors.ts';
 import { discardCheckpointsAfter, namedCheckpoint, newestCheckpoint, type Checkpoint } from '../files/checkpoint.ts';
 import { appendEvent, truncateEventsAfter } from '../files/event-log.ts';
-import { resolveDatasetPath } from '../files/hub-cache.ts';
 import { checkOutputDirectory, CONFIG_FILE, createRunDirectory, openRun, PLAN_FILE, writeRunFile } from '../files/run-directory.ts';
 import { lockRun } from '../files/run-lock.ts';
 import { parseConfig } from '../run/config-schema.ts';
 import { configFromYaml, configToYaml } from '../run/config-yaml.ts';
-import type { RunEvent } from '../run/events.ts';
+import type { Choice, RunEvent } from '../run/events.ts';
 import { withoutGraphs, type ChoosePlan } from '../compile/planned-run.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
+import type { TorchPlan } from '../run/torch-plan.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { EventStream } from './event-stream.ts';
 import { optimizer } from '../techniques/optimizer.ts';
@@ -24,13 +23,21 @@ import { requireFit } from './budget.ts';
 import { prepareRun, type PreparedRun } from './prepare-run.ts';
 import { checkRunDisk, RunFiles } from './run-files.ts';
 import { keepHeapSmall } from './small-heap.ts';
+import { FIXED_KEYS, refuseChanges, storedConfig } from './stored-config.ts';
 import { trainRun, type RunControl, type RunResult } from './trainer.ts';
 
 export interface TrainOptions {
   /** Stops the run where nothing is half done; it saves a checkpoint first. */
   readonly signal?: AbortSignal;
-  /** Follow this plan instead of making one. */
+  /** Follow this plan, of the engine that it is for, instead of making one. */
+  readonly plan?: TrainingPlan | TorchPlan;
+}
+
+export interface EmbeddedOptions {
   readonly plan?: TrainingPlan;
+  /** What was decided before, to be told with the rest. */
+  readonly choices?: readonly Choice[];
+  readonly notices?: readonly string[];
 }
 
 export interface ResumeOptions {
@@ -41,11 +48,8 @@ export interface ResumeOptions {
   readonly replan?: boolean;
 }
 
-/** What decides which numbers are computed: it cannot change in the middle of a run. */
-const FIXED_KEYS = [
-  'model', 'dataset', 'eval_fraction', 'output_dir', 'max_length', 'overlong', 'packing', 'shuffle', 'train_on_inputs', 'chat_template', 'train_batch_size',
-  'train_batch_tokens', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'freeze', 'optim', 'seed', 'bf16', 'fp16', 'bf16_weights',
-] as const satisfies readonly (keyof RunConfig)[];
+/** Besides what no engine can change: here the micro-batch decides how sums are cut. */
+const FIXED = [...FIXED_KEYS, 'per_device_train_batch_size', 'gradient_accumulation_steps'] as const satisfies readonly (keyof RunConfig)[];
 
 export class TrainingRun implements AsyncIterable<RunEvent>, AsyncDisposable {
   /** Settles when the run has ended and its files are closed. */
@@ -102,57 +106,47 @@ export class TrainingRun implements AsyncIterable<RunEvent>, AsyncDisposable {
   }
 }
 
-/** Starts a new run. A mistake in config, model or data ends it (`result` rejects) before anything is written. */
-export function startTraining(given: RunConfig, choose: ChoosePlan, options: TrainOptions = {}): TrainingRun {
-  return new TrainingRun(async (control) => {
-    const aliases: string[] = [];
-    const config = parseConfig(given, 'train()', (notice) => aliases.push(notice));
-    if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
-    const ready = lean(requireFit(await prepareRun(config, { signal: control.signal, plan: options.plan ?? choose, onProgress: control.emit })));
-    const prepared = { ...ready, notices: [...aliases, ...ready.notices] };
-    checkRunDisk(config.output_dir ?? 'runs', prepared);
-    const { path, lock } = createRunDirectory(config.output_dir, { model: prepared.model.name, dataset: config.dataset });
-    try {
-      const files = new RunFiles(path, prepared, undefined);
-      writeRunFile(path, CONFIG_FILE, configToYaml(storedConfig(config, path)));
-      writeRunFile(path, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
-      return await runAndLog(prepared, files, control);
-    } finally {
-      lock.release();
-    }
-  }, options.signal);
+/** A new run, from its beginning to its end. A mistake in config, model or data is thrown before anything is written. */
+export async function trainEmbedded(config: RunConfig, choose: ChoosePlan, { plan, choices = [], notices = [] }: EmbeddedOptions, control: RunControl): Promise<RunResult> {
+  if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
+  const prepared = lean(requireFit(await prepareRun(config, { signal: control.signal, plan: plan ?? choose, choices, notices, onProgress: control.emit })));
+  checkRunDisk(config.output_dir ?? 'runs', prepared);
+  const { path, lock } = createRunDirectory(config.output_dir, { model: prepared.model.name, dataset: config.dataset });
+  try {
+    const files = new RunFiles(path, prepared, undefined);
+    writeRunFile(path, CONFIG_FILE, configToYaml(storedConfig(config, path)));
+    writeRunFile(path, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
+    return await runAndLog(prepared, files, control);
+  } finally {
+    lock.release();
+  }
 }
 
 /** Goes on with a run from its newest checkpoint, or from its beginning when it has none, bit for bit as if it had not been interrupted. */
-export function resumeTraining(runDirectory: string, choose: ChoosePlan, changes: Partial<RunConfig> = {}, options: ResumeOptions = {}): TrainingRun {
-  return new TrainingRun(async (control) => {
-    const stored = await openRun(runDirectory);
-    const before = configFromYaml(stored.configText, join(runDirectory, CONFIG_FILE));
-    const fixed = FIXED_KEYS.find((key) => changes[key] !== undefined && JSON.stringify(changes[key]) !== JSON.stringify(before[key]));
-    if (fixed !== undefined) {
-      throw new FulltuneError('E_CONFIG', `${fixed} cannot change when a run is resumed: it decides what is trained`, {
-        where: fixed, remedy: 'Start a new run: its --model may be a checkpoint or the model/ of this one.',
-      });
-    }
-    const config = parseConfig({ ...before, ...changes }, join(runDirectory, CONFIG_FILE));
-    const lock = lockRun(runDirectory);
-    try {
-      const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
-      const replan = options.replan === true || (changes.memory !== undefined && changes.memory !== before.memory);
-      const prepared = lean(requireFit(await prepareRun(config, {
-        plan: replan ? choose : continuedPlan(stored.plan, config), keep: stored.plan, signal: control.signal, onProgress: control.emit,
-      })));
-      const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
-      checkRunDisk(runDirectory, prepared);
-      writeRunFile(runDirectory, CONFIG_FILE, configToYaml(storedConfig(config, runDirectory)));
-      writeRunFile(runDirectory, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
-      await discardCheckpointsAfter(runDirectory, checkpoint?.step ?? 0);
-      await truncateEventsAfter(runDirectory, checkpoint?.step ?? 0);
-      return await runAndLog(prepared, files, control);
-    } finally {
-      lock.release();
-    }
-  }, options.signal);
+export async function resumeEmbedded(
+  runDirectory: string, choose: ChoosePlan, changes: Partial<RunConfig>, options: Omit<ResumeOptions, 'signal'>, control: RunControl,
+): Promise<RunResult> {
+  const stored = await openRun(runDirectory);
+  const before = configFromYaml(stored.configText, join(runDirectory, CONFIG_FILE));
+  refuseChanges(before, changes, FIXED);
+  const config = parseConfig({ ...before, ...changes }, join(runDirectory, CONFIG_FILE));
+  const lock = lockRun(runDirectory);
+  try {
+    const checkpoint = await startingCheckpoint(runDirectory, options.checkpoint);
+    const replan = options.replan === true || (changes.memory !== undefined && changes.memory !== before.memory);
+    const prepared = lean(requireFit(await prepareRun(config, {
+      plan: replan ? choose : continuedPlan(stored.plan, config), keep: stored.plan, signal: control.signal, onProgress: control.emit,
+    })));
+    const files = new RunFiles(runDirectory, prepared, checkpoint?.path);
+    checkRunDisk(runDirectory, prepared);
+    writeRunFile(runDirectory, CONFIG_FILE, configToYaml(storedConfig(config, runDirectory)));
+    writeRunFile(runDirectory, PLAN_FILE, `${JSON.stringify(prepared.planned.plan, null, 2)}\n`);
+    await discardCheckpointsAfter(runDirectory, checkpoint?.step ?? 0);
+    await truncateEventsAfter(runDirectory, checkpoint?.step ?? 0);
+    return await runAndLog(prepared, files, control);
+  } finally {
+    lock.release();
+  }
 }
 
 /** A run holds no graphs while it trains. */
@@ -196,17 +190,4 @@ async function runAndLog(prepared: PreparedRun, files: RunFiles, control: RunCon
     prepared.data.train.close();
     prepared.data.evaluation?.close();
   }
-}
-
-/** The config with paths that hold wherever the run is resumed from. */
-function storedConfig(config: RunConfig, runDirectory: string): RunConfig {
-  const { model, dataset, eval_dataset: evaluation, chat_template: template } = config;
-  return {
-    ...config,
-    model: existsSync(model) ? absolutePath(model) : model,
-    dataset: absolutePath(resolveDatasetPath(dataset)),
-    output_dir: absolutePath(runDirectory),
-    ...(evaluation === undefined ? {} : { eval_dataset: absolutePath(resolveDatasetPath(evaluation)) }),
-    ...(template === undefined || template === 'chatml' ? {} : { chat_template: absolutePath(template) }),
-  };
 }

@@ -70,6 +70,7 @@ function fakeEngine(run: FakeRun = {}): { readonly engine: Engine; readonly call
     initModel: (options: unknown) => Promise.resolve((calls.push(['initModel', options]), { parameters: 1234, files: ['config.json'] })),
     inspectData: () => Promise.reject(new FulltuneError('E_DATA', 'no rows', { where: 'd.jsonl', remedy: 'Add some.' })),
     inspectModel: () => Promise.reject(new TypeError('broken')),
+    chooseEngine: () => Promise.resolve({ engine: 'embedded', choices: [] }),
     doctor: () => Promise.resolve({ checks: [{ name: 'Node', ok: false, detail: '18', remedy: 'Install 20.' }] }),
   };
   return { engine: engine as unknown as Engine, calls };
@@ -105,7 +106,7 @@ describe('flags', () => {
       case 'number':
         return [[flagOf(key), '2.5e-1'], 0.25];
       case 'text':
-        return [[flagOf(key), 'x'], 'x'];
+        return key === 'rdzv_endpoint' ? [[flagOf(key), 'node:1'], 'node:1'] : [[flagOf(key), 'x'], 'x'];
       default:
         return type satisfies never;
     }

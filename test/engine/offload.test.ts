@@ -86,7 +86,7 @@ describe('offload', () => {
     const again = async (changes: Partial<RunConfig>, until: number): Promise<void> => {
       const pause = new AbortController();
       for await (const event of resume(join(folder, 'changed'), changes, { signal: pause.signal })) {
-        if (event.kind === 'start') arenas.push(event.memory.arenaBytes);
+        if (event.kind === 'start') arenas.push(event.memory!.arenaBytes);
         if (event.kind === 'step' && event.step === until) pause.abort();
       }
     };

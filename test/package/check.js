@@ -25,9 +25,9 @@ try {
 function pack() {
   const [packed] = JSON.parse(execFileSync('npm', ['pack', '--json', '--pack-destination', work], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).replace(/^[^[]*/, ''));
   const paths = packed.files.map((/** @type {{ path: string }} */ file) => file.path);
-  const unwanted = paths.filter((path) => /\.test\.|^(src|test|tools|bench|runs|build)\/|binding\.gyp|\.(tgz|py)$/.test(path));
+  const unwanted = paths.filter((path) => /\.test\.|^(src|test|tools|bench|runs|build)\/|^worker\/tests|binding\.gyp|\.tgz$|(?<!^worker\/.*)\.py$/.test(path));
   const wanted = ['bin/fulltune.js', 'dist/index.js', 'dist/index.d.ts', 'dist/planner/index.js', 'dist/config.schema.json', 'native/fulltune.h', 'examples/quickstart.js',
-    'examples/base/model.safetensors', 'README.md', 'LICENSE', 'CHANGELOG.md'];
+    'examples/base/model.safetensors', 'worker/pyproject.toml', 'worker/fulltune_worker/__main__.py', 'README.md', 'LICENSE', 'CHANGELOG.md'];
   const missing = wanted.filter((path) => !paths.includes(path));
   if (unwanted.length > 0 || missing.length > 0) throw new Error(`the archive has ${unwanted.join(', ') || 'nothing'} too much and lacks ${missing.join(', ') || 'nothing'}`);
   console.log(`${packed.filename}: ${paths.length} files, ${(packed.size / 1e6).toFixed(1)} MB packed, ${(packed.unpackedSize / 1e6).toFixed(1)} MB unpacked`);

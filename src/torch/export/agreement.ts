@@ -28,6 +28,10 @@ const SAYS: { readonly [K in ConfigKey]?: (plan: Plan) => RunConfig[K] } = {
   weight_decay: ({ optimizer }) => optimizer.weightDecay,
   max_grad_norm: ({ maxGradNorm }) => maxGradNorm,
   seed: ({ seed }) => seed,
+  sharding: ({ sharding }) => sharding,
+  cpu_offload: ({ cpuOffload }) => cpuOffload,
+  torch_compile: ({ compile }) => compile,
+  attn_implementation: ({ attention }) => (attention === 'flex' ? 'flex_attention' : attention),
 };
 
 /** Throws E_CONFIG, naming the key and both values. */

@@ -5,11 +5,20 @@ import type { Sheet } from './sheet.ts';
 import { absent, forPlanningOnly, type PlanRules, type SettingRules } from './trainer.ts';
 
 /** What no trainer on PyTorch has. */
-export function machineRules(title: string): Pick<SettingRules, 'memory' | 'allow' | 'device' | 'threads' | 'save_dtype'> {
+/** What belongs to this program or to how a run is started. */
+type MachineKey = 'memory' | 'allow' | 'device' | 'threads' | 'save_dtype' | 'engine' | 'python' | 'nproc_per_node' | 'nnodes' | 'rdzv_endpoint' | 'rank_timeout';
+
+export function machineRules(title: string): Pick<SettingRules, MachineKey> {
   return {
     memory: absent('memory', `the plan was made for it; ${title} has no budget`, 'It takes what it needs, and stops when the device is full.'),
     allow: forPlanningOnly,
     device: absent('device', `${title} runs on what PyTorch finds`, 'An accelerator if there is one.'),
+    engine: forPlanningOnly,
+    python: absent('python', `${title} runs in the Python that starts it`, 'Start it with that Python.'),
+    nproc_per_node: absent('nproc_per_node', `${title} learns of its ranks from its launcher`, 'The command says so many as the plan has.'),
+    nnodes: absent('nnodes', `${title} learns of its nodes from its launcher`, 'The command says so many as the plan has.'),
+    rdzv_endpoint: absent('rdzv_endpoint', `${title} learns from its launcher where ranks meet`, 'Give it to torchrun, or the like of it to the launcher.'),
+    rank_timeout: absent('rank_timeout', `${title} has no watch over its ranks`, 'A rank that hangs ends with the timeout of its collectives.'),
     threads: absent('threads', `${title} has no key for compute threads`, 'Set OMP_NUM_THREADS when you start it.'),
     save_dtype: ({ config, plan }, sheet) => {
       const held = plan.precision === 'bf16-weights' ? 'bfloat16' : 'float32';

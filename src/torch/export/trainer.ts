@@ -12,6 +12,7 @@ export const DECIDED_BY_PLAN = {
   freeze: 'frozen', optim: 'optimizer', adam_beta1: 'optimizer', adam_beta2: 'optimizer', adam_epsilon: 'optimizer', adafactor_beta1: 'optimizer',
   optim_8bit_embeddings: 'optimizer', sgd_momentum: 'optimizer', weight_decay: 'optimizer', max_grad_norm: 'maxGradNorm', seed: 'seed',
   offload_optimizer_state: 'offloadedState', offload_activation_layers: 'offloadedActivations',
+  sharding: 'sharding', cpu_offload: 'offloadedState', attn_implementation: 'attention', torch_compile: 'compile',
 } as const satisfies Partial<Record<ConfigKey, PlanPart>>;
 
 export type SettingKey = Exclude<ConfigKey, keyof typeof DECIDED_BY_PLAN>;

@@ -1,0 +1,77 @@
+/** Everything that must be known before a run on PyTorch may write anything: settings, model, data, Python, plan. */
+
+import { FulltuneError } from '../base/errors.ts';
+import { choicesOf } from '../train/prepare-run.ts';
+import { prepareInputs, type InputOptions, type RunInputs } from '../train/prepare-inputs.ts';
+import type { Choice } from '../run/events.ts';
+import type { RunConfig } from '../run/run-config.ts';
+import type { TorchPlan } from '../run/torch-plan.ts';
+import { requireSoundPlan } from '../run/torch-plan-schema.ts';
+import { hasGpu } from './choose-engine.ts';
+import { defaultTorchPlan, type TorchPlanRequest } from './default-plan.ts';
+import { requireSameRun } from './follow-torch-plan.ts';
+import { probePython, pythonCommand, type PythonProbe } from './python.ts';
+import { installCommand, requirements } from './requirements.ts';
+
+export interface PreparedTorchRun extends RunInputs {
+  readonly plan: TorchPlan;
+  readonly python: string;
+  readonly choices: readonly Choice[];
+  readonly notices: readonly string[];
+  /** The config names the device; otherwise the worker takes the best there is. */
+  readonly deviceGiven: boolean;
+}
+
+export interface TorchPrepareOptions extends InputOptions {
+  /** The plan to follow, or who makes one. Default: what the settings say. */
+  readonly plan?: TorchPlan | ((request: TorchPlanRequest) => TorchPlan);
+  readonly choices?: readonly Choice[];
+  readonly notices?: readonly string[];
+  /** The run is started elsewhere: what this machine has installed does not matter. */
+  readonly elsewhere?: boolean;
+}
+
+/** Settings that only the embedded engine has. */
+const EMBEDDED_ONLY = ['memory', 'offload_optimizer_state', 'offload_activation_layers'] as const satisfies readonly (keyof RunConfig)[];
+
+export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOptions = {}): Promise<PreparedTorchRun> {
+  refuseEmbeddedKeys(config);
+  const python = pythonCommand(config.python);
+  const probe = options.elsewhere === true ? undefined : await probePython(python, { devices: usesDevices(config, options.plan) });
+  const inputs = await prepareInputs(config, options);
+  const { settings, model, data, frozen } = inputs;
+  const given = typeof options.plan === 'object' ? options.plan : undefined;
+  const nodes = settings.nnodes ?? (given === undefined ? 1 : given.worldSize / given.ranksPerNode);
+  const ranksPerNode = settings.nproc_per_node ?? given?.ranksPerNode ?? Math.max(1, probe?.devices?.length ?? 1);
+  if (nodes > 1 && settings.rdzv_endpoint === undefined && options.elsewhere !== true) {
+    throw new FulltuneError('E_CONFIG', `nnodes is ${nodes}, and nothing says where the ranks of all nodes meet`, { where: 'nnodes, rdzv_endpoint', remedy: 'Add --rdzv-endpoint HOST:PORT, HOST being one of the nodes.' });
+  }
+  const request: TorchPlanRequest = {
+    settings, model: model.config, maxLength: data.maxLength, bucketLengths: data.bucketLengths, frozen, worldSize: nodes * ranksPerNode, ranksPerNode,
+  };
+  const plan = typeof options.plan === 'function' ? options.plan(request) : (given ?? defaultTorchPlan(request));
+  requireSoundPlan(plan, 'settings');
+  if (given !== undefined) requireSameRun(given, config, request);
+  if (probe !== undefined) requirePackages(probe, plan);
+  return { ...inputs, plan, python, deviceGiven: config.device !== undefined, notices: options.notices ?? [], choices: [...(options.choices ?? []), ...choicesOf(config, inputs, data, plan.batch.rowsPerUpdate, plan.packing.rowLengths)] };
+}
+
+/** Looking at the devices means importing torch, which takes seconds: only where their number matters. */
+function usesDevices(config: RunConfig, plan: TorchPrepareOptions['plan']): boolean {
+  return config.nproc_per_node === undefined && config.device === undefined && typeof plan !== 'object' && hasGpu();
+}
+
+function refuseEmbeddedKeys(config: RunConfig): void {
+  const key = EMBEDDED_ONLY.find((name) => config[name] !== undefined && config[name] !== false && config[name] !== 0);
+  if (key !== undefined) {
+    throw new FulltuneError('E_CONFIG', `${key} is ${String(config[key])}, which the torch engine does not have`, { where: `engine, ${key}`, remedy: `Leave ${key} out, or use engine embedded.` });
+  }
+  if (config.device === 'reference') throw new FulltuneError('E_CONFIG', 'device is reference, which the torch engine does not have', { where: 'engine, device', remedy: 'Leave device out, or use engine embedded.' });
+}
+
+function requirePackages(probe: PythonProbe, plan: TorchPlan): void {
+  const missing = requirements(probe, plan).filter(({ ok }) => !ok);
+  if (missing.length === 0) return;
+  const text = missing.map(({ name, found, needed }) => `${name} ${found ?? 'is not installed'} (needed: ${needed})`).join('; ');
+  throw new FulltuneError('E_DEVICE', `the torch engine cannot run with ${probe.executable}: ${text}`, { where: 'python', remedy: installCommand(probe, missing)! });
+}

@@ -1,0 +1,229 @@
+/**
+ * The torch engine against the embedded one, and what it does when something goes wrong. Needs no GPU.
+ *
+ *     node test/torch/check.js .venv/bin/python [WORD]      with WORD: only the checks whose names hold it
+ */
+
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { resume, train } from '../../dist/index.js';
+import { agree, check, close, collect, commandLine, DATASET, expect, freshFolder, python, root, run, STORIES, tinyQwen2, until, work } from './harness.js';
+
+const STEPS = 20;
+const LIMIT = 1e-4;
+const SECRET = 'hf_thisIsASecretOfTheTest';
+
+/** Pieces of the stories, of 100 to 400 characters. */
+const dataset = join(work, 'stories.jsonl');
+const stories = readFileSync(DATASET, 'utf8').trim().split('\n').map((line) => String(JSON.parse(line).text)).join(' ');
+const pieces = Array.from({ length: 60 }, (_, index) => stories.slice((index * 97) % (stories.length - 400)).slice(0, 100 + ((index * 53) % 300)));
+writeFileSync(dataset, pieces.map((text) => JSON.stringify({ text })).join('\n'));
+const qwen2 = await tinyQwen2();
+/** @type {import('../../dist/index.js').RunConfig} */
+const base = { model: STORIES, dataset, max_length: 128, max_steps: STEPS, learning_rate: 1e-3, train_batch_size: 4, save_steps: 1000, weight_decay: 0.1 };
+
+try {
+  await check('worker: unit tests and shared fixtures', async () => {
+    const { status, stderr } = spawnSync(python, ['-m', 'unittest', 'discover', '-s', join(root, 'worker', 'tests')], { encoding: 'utf8', env: { ...process.env, PYTHONPATH: join(root, 'worker') } });
+    expect(status === 0, stderr);
+    return stderr.trim().split('\n').findLast((line) => line.startsWith('Ran'));
+  });
+  await agreement();
+  await families();
+  await techniques();
+  await lifecycle();
+  await failures();
+} finally {
+  close();
+}
+
+/** f32, same seed, 20 steps: [accumulation, packing, clipping], each pair of values with each pair of the others. */
+async function agreement() {
+  /** @type {Map<string, Promise<Map<number, number>>>} */
+  const embedded = new Map();
+  const combinations = [[false, false, false], [false, true, true], [true, false, true], [true, true, false]];
+  const modes = /** @type {const} */ ([['one rank', {}], ['2 ranks, ddp', { nproc_per_node: 2, sharding: 'ddp' }], ['2 ranks, fsdp', { nproc_per_node: 2, sharding: 'fsdp' }]]);
+  for (const [model, path] of [['stories260K', STORIES], ['qwen2', qwen2]]) {
+    for (const [mode, keys] of modes) {
+      for (const [accumulation, packing, clipping] of combinations) {
+        // The second model takes the two combinations that differ in everything.
+        if (model === 'qwen2' && accumulation !== packing) continue;
+        const words = [accumulation && 'accumulation', packing && 'packing', clipping && 'clipping'].filter((word) => word !== false);
+        const config = { ...base, model: path, packing, max_grad_norm: clipping ? 0.5 : 0 };
+        const key = `${model} ${words.join('+')}`;
+        await check(`agrees: ${model}, ${mode}, ${words.join(' + ') || 'plain'}`, async () => {
+          if (!embedded.has(key)) embedded.set(key, run({ ...config, engine: 'embedded' }).then(({ losses }) => losses));
+          const torch = await run({ ...config, ...keys, engine: 'torch', per_device_train_batch_size: accumulation ? 1 : mode === 'one rank' ? 4 : 2 });
+          return `within ${agree(await embedded.get(key), torch.losses, LIMIT, STEPS)}`;
+        });
+      }
+    }
+  }
+}
+
+/** The other families, with two micro-batches of packed rows; what is trained on are token ids, for these models have no tokenizer. */
+async function families() {
+  const ids = join(work, 'ids.jsonl');
+  writeFileSync(ids, Array.from({ length: 24 }, (_, row) => JSON.stringify({ input_ids: Array.from({ length: 5 + (row % 9) }, (_, position) => 1 + ((row * 31 + position * 17) % 70)) })).join('\n'));
+  for (const name of ['gpt2', 'gpt2-exact', 'qwen3', 'llama3']) {
+    await check(`agrees: ${name}, one rank`, async () => {
+      const config = { ...base, model: join(root, 'test', 'goldens', 'models', name), dataset: ids, max_length: 32, max_steps: 8 };
+      const { losses } = await run({ ...config, engine: 'embedded' });
+      return `within ${agree(losses, (await run({ ...config, engine: 'torch', per_device_train_batch_size: 2 })).losses, LIMIT, 8)}`;
+    });
+  }
+}
+
+/** What does not change numbers gives the same losses; what does stays near. */
+async function techniques() {
+  const short = { ...base, max_steps: 6 };
+  /** @type {Map<number, number> | undefined} */
+  let plain;
+  const near = async (/** @type {object} */ keys, /** @type {number} */ limit, /** @type {object} */ reference = {}) => {
+    plain ??= (await run({ ...short, engine: 'embedded' })).losses;
+    const expected = Object.keys(reference).length === 0 ? plain : (await run({ ...short, ...reference, engine: 'embedded' })).losses;
+    return `within ${agree(expected, (await run({ ...short, engine: 'torch', ...keys })).losses, limit, 6)}`;
+  };
+  await check('technique: recompute of layers, chunked loss', () => near({ gradient_checkpointing: true, chunked_loss: true }, LIMIT));
+  await check('technique: selective recompute of a plan', async () => {
+    const plan = await planOf(short, (found) => ({ ...found, recompute: { kind: 'selective' } }));
+    return `within ${agree((await run({ ...short, engine: 'embedded' })).losses, (await run(short, { plan })).losses, LIMIT, 6)}`;
+  });
+  await check('technique: optimizer in backward', () => near({ optimizer_in_backward: true, max_grad_norm: 0 }, LIMIT, { max_grad_norm: 0 }));
+  await check('technique: eager attention, zero2, recompute', () => near({ attn_implementation: 'eager', nproc_per_node: 2, sharding: 'zero2', gradient_checkpointing: true }, LIMIT));
+  await check('technique: fsdp with shards on the host', () => near({ nproc_per_node: 2, cpu_offload: true }, LIMIT));
+  for (const optim of /** @type {const} */ (['lion', 'sgd', 'adafactor'])) await check(`technique: ${optim}`, () => near({ optim, learning_rate: 1e-4 }, LIMIT, { optim, learning_rate: 1e-4 }));
+  await check('technique: lion on 2 ranks, fsdp', () => near({ optim: 'lion', nproc_per_node: 2, learning_rate: 1e-4 }, LIMIT, { optim: 'lion', learning_rate: 1e-4 }));
+  await check('technique: bf16', () => near({ bf16: true }, 0.03));
+  await check('technique: fp16 with a loss scale', () => near({ fp16: true }, 0.03));
+  await check('technique: bf16 weights, rounded stochastically', () => near({ bf16_weights: true }, 0.05));
+  await check('technique: adamw_8bit', () => near({ optim: 'adamw_8bit' }, 0.03));
+  await check('technique: torch.compile', () => near({ torch_compile: true }, LIMIT));
+}
+
+async function planOf(/** @type {object} */ config, /** @type {(plan: object) => object} */ change) {
+  const { planOnTorch } = await import('../../dist/index.js');
+  const { plan } = await planOnTorch({ python, ...config });
+  return change(plan);
+}
+
+async function lifecycle() {
+  await check('resume on another number of ranks, evaluation, export', async () => {
+    const config = { ...base, eval_fraction: 0.1, eval_steps: 5 };
+    const whole = await run({ ...config, engine: 'embedded' });
+    const stop = new AbortController();
+    const output_dir = freshFolder();
+    const first = train({ python, ...config, engine: 'torch', nproc_per_node: 2, output_dir }, { signal: stop.signal });
+    const before = [];
+    for await (const event of first) {
+      before.push(event);
+      if (event.kind === 'step' && event.step === 7) stop.abort();
+    }
+    const { reason, step } = await first.result;
+    expect(reason === 'interrupted' && step >= 7 && step < STEPS, `the run ended as ${reason} after step ${step}`);
+    expect(readdirSync(output_dir).includes(`checkpoint-${step}`), `no checkpoint of step ${step}`);
+    const second = await collect(resume(output_dir, { nproc_per_node: 1 }));
+    expect(second.result.reason === 'finished', `resumed: ${second.result.reason}`);
+    const losses = new Map([...before.filter((event) => event.kind === 'step').map((event) => [event.step, event.loss]), ...second.losses]);
+    const worst = agree(whole.losses, losses, LIMIT, STEPS);
+    const evals = (/** @type {readonly any[]} */ events) => events.filter(({ kind }) => kind === 'eval').map((event) => event.loss);
+    const [ours, theirs] = [evals(whole.events), [...evals(before), ...evals(second.events)]];
+    expect(ours.length === theirs.length && ours.every((loss, index) => Math.abs(loss - theirs[index]) <= LIMIT), `evaluations ${ours.join()} and ${theirs.join()}`);
+    checkExport(join(output_dir, 'model'), /** @type {string} */ (whole.result.modelPath));
+    return `losses within ${worst}, stopped at ${step}`;
+  });
+  await check('--print torchrun runs by itself and can be resumed', async () => {
+    const output = freshFolder();
+    const words = ['--model', STORIES, '--dataset', dataset, '--max-length', '128', '--max-steps', '3', '--save-steps', '2', '--engine', 'torch', '--output-dir', output];
+    const printed = await commandLine(['train', ...words, '--nproc-per-node', '2', '--print']);
+    expect(printed.code === 0, printed.stderr);
+    const { status, stderr } = spawnSync('bash', ['-c', printed.stdout], { encoding: 'utf8' });
+    expect(status === 0 && existsSync(join(output, 'model', 'model.safetensors')), stderr);
+    const resumed = await commandLine(['resume', output, '--max-steps', '4', '--nproc-per-node', '1', '--json']);
+    expect(resumed.code === 0 && resumed.stdout.includes('"step":4'), resumed.stderr);
+    const slurm = await commandLine(['train', ...words.slice(0, -1), freshFolder(), '--nproc-per-node', '8', '--nnodes', '4', '--print', 'slurm']);
+    expect(spawnSync('bash', ['-n'], { input: slurm.stdout }).status === 0 && slurm.stdout.includes('#SBATCH --nodes=4') && slurm.stdout.includes('--nproc-per-node 8'), slurm.stdout);
+  });
+}
+
+/** The same names, shapes and files as the embedded engine's, and logits in transformers that are near. */
+function checkExport(/** @type {string} */ torchModel, /** @type {string} */ embeddedModel) {
+  for (const name of readdirSync(embeddedModel).filter((file) => !file.endsWith('.safetensors'))) {
+    expect(readFileSync(join(torchModel, name)).equals(readFileSync(join(embeddedModel, name))), `${name} differs from the embedded engine's`);
+  }
+  const program = [
+    'import sys, torch', 'from transformers import AutoModelForCausalLM',
+    'a, b = (AutoModelForCausalLM.from_pretrained(path) for path in sys.argv[1:3])',
+    'worst = max((x - y).abs().max().item() for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))',
+    'ids = torch.arange(3, 60).unsqueeze(0)', 'logits = (a(ids).logits - b(ids).logits).abs().max().item()', 'print(worst, logits)', 'sys.exit(0 if worst < 1e-3 and logits < 1e-2 else 1)',
+  ].join('\n');
+  const { status, stdout, stderr } = spawnSync(python, ['-c', program, torchModel, embeddedModel], { encoding: 'utf8' });
+  expect(status === 0, `the exported models differ: ${stdout}${stderr}`);
+}
+
+async function failures() {
+  const words = (/** @type {string} */ output) => [
+    'train', '--model', STORIES, '--dataset', dataset, '--max-length', '128', '--max-steps', '5000', '--save-steps', '3', '--train-batch-size', '4', '--engine', 'torch', '--output-dir', output, '--json',
+  ];
+  const rankOf = (/** @type {string} */ output, /** @type {number} */ rank) => {
+    const path = join(output, 'torch', 'control', `rank-${rank}.json`);
+    try {
+      return JSON.parse(readFileSync(path, 'utf8'));
+    } catch {
+      return undefined;
+    }
+  };
+  const steps = (/** @type {string} */ output, /** @type {number} */ step) => until(() => {
+    const found = [0, 1].map((rank) => rankOf(output, rank));
+    return found.every((sign) => sign?.step >= step) && found;
+  }, `step ${step}`);
+  await check('failure: a rank that dies', async () => {
+    const output = freshFolder();
+    const { code, stderr } = await commandLine([...words(output), '--nproc-per-node', '2'], {
+      env: { HF_TOKEN: SECRET },
+      during: async () => process.kill((await steps(output, 6))[1].pid, 'SIGKILL'),
+    });
+    expect(code === 69 && stderr.includes('rank 1 ') && stderr.includes('died at step') && /last complete checkpoint is checkpoint-\d+/.test(stderr), `exit code ${code}: ${stderr}`);
+    const leaking = spawnSync('grep', ['-rl', SECRET, output], { encoding: 'utf8' }).stdout;
+    expect(leaking === '', `the secret is in ${leaking}`);
+    return stderr.split('\n')[0];
+  });
+  await check('failure: a rank that hangs', async () => {
+    const output = freshFolder();
+    const { code, stderr } = await commandLine([...words(output), '--nproc-per-node', '2', '--rank-timeout', '20'], {
+      during: async () => process.kill((await steps(output, 4))[1].pid, 'SIGSTOP'),
+    });
+    expect(code === 69 && stderr.includes('rank 1') && stderr.includes('no sign of life') && stderr.includes('checkpoint-3'), `exit code ${code}: ${stderr}`);
+    return stderr.split('\n')[0];
+  });
+  await check('failure: out of memory', async () => {
+    const output = freshFolder();
+    const limited = join(work, 'limited-python');
+    writeFileSync(limited, `#!/bin/sh\nulimit -v 6000000\nexec '${python}' "$@"\n`, { mode: 0o755 });
+    const { code, stderr } = await commandLine(
+      ['train', '--model', STORIES, '--dataset', dataset, '--max-length', '512', '--max-steps', '2', '--train-batch-size', '4096', '--no-chunked-loss', '--no-packing', '--num-train-epochs', '100', '--engine', 'torch', '--output-dir', output],
+      { env: { FULLTUNE_PYTHON: limited } },
+    );
+    expect(code === 2 && stderr.includes('ran out of memory in step 1') && stderr.includes('--per-device-train-batch-size 2048'), `exit code ${code}: ${stderr}`);
+    return stderr.split('\n')[0];
+  });
+  await check('failure: Ctrl-C writes a checkpoint', async () => {
+    const output = freshFolder();
+    const { code, stderr } = await commandLine(words(output), {
+      during: async (child) => {
+        await until(() => rankOf(output, 0)?.step >= 4, 'step 4');
+        child.kill('SIGINT');
+      },
+    });
+    expect(code === 130 && readdirSync(output).some((name) => name.startsWith('checkpoint-')), `exit code ${code}: ${stderr}`);
+    return readdirSync(output).filter((name) => name.startsWith('checkpoint-')).join(', ');
+  });
+  await check('failure: a mistake writes nothing', async () => {
+    const output = freshFolder();
+    const broken = await commandLine([...words(output), '--optimizer-in-backward']);
+    expect(broken.code === 2 && broken.stderr.includes('max_grad_norm') && !existsSync(output), `exit code ${broken.code}: ${broken.stderr}`);
+    const nowhere = await commandLine([...words(output), '--python', join(work, 'no-python')]);
+    expect(nowhere.code === 2 && nowhere.stderr.includes('cannot be started') && !existsSync(output), `exit code ${nowhere.code}: ${nowhere.stderr}`);
+  });
+}
