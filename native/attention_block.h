@@ -151,24 +151,6 @@ VF_INLINE vi sees(window w, int64_t s) {
   return (key <= w.high) & (key >= w.low);
 }
 
-/*
- * 2^x within 1 unit in the last place for -126 <= x < 128; 2^-126 below, NaN for NaN.
- * x = n + r with |r| <= 1/2, and a polynomial fitted to 2^r.
- */
-VF_INLINE vf exp2_above(vf x) {
-  const vf magic = v_splat(12582912.0f); /* 1.5 · 2^23: adding it rounds to an integer */
-  const vf bounded = v_max(v_splat(-126.0f), x), shifted = bounded + magic, r = bounded - (shifted - magic);
-  vf p = v_splat(1.5345795e-4f);
-  p = v_fma(p, r, v_splat(1.3399931e-3f));
-  p = v_fma(p, r, v_splat(9.6184891e-3f));
-  p = v_fma(p, r, v_splat(5.5503286e-2f));
-  p = v_fma(p, r, v_splat(2.4022646e-1f));
-  p = v_fma(p, r, v_splat(6.9314718e-1f));
-  p = v_fma(p, r, v_splat(1.0f));
-  return p * (vf)(((vu)shifted << 23) + (vu)v_splat_int(127 << 23)); /* the low bits of `shifted` are n */
-}
-#define LOG2_E 1.44269504f
-
 /* A panel of queries, from j on, of scores [keys, queries] = keys · query panels; tiles that no query may see are left as they are. */
 static void score_strip(const block *b, int64_t j, int64_t width, int64_t padded, const float *keys, const float *queries, float *scores) {
   const int64_t seen = seen_keys(b, j + TILE_COLUMNS - 1);
