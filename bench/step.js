@@ -41,7 +41,9 @@ async function measureShape(name, shape, options) {
   const limits = await Limits.start();
   const contestants = [];
   try {
+    const without = options.values['without'];
     for (const { label, start, ...rest } of contestantsOf(name, shape, threads, options)) {
+      if (without !== undefined && label.includes(String(without))) continue;
       const worker = await start().catch((/** @type {Error} */ error) => error);
       if (worker instanceof Error) console.log(`${label}: left out, ${worker.message}`);
       else contestants.push({ name: label, worker, measure: () => worker.ask({}), ...rest });

@@ -21,6 +21,7 @@ export const HELP = `npm run bench -- NAME [words] [flags]
   --peers         also measure the peers, in the same rounds (see bench/peers)
   --python PATH   a Python with PyTorch (default: BENCH_PYTHON, else bench/peers/pytorch/.venv/bin/python)
   --only TEXT     cases whose name has TEXT
+  --without TEXT  step: leave out contestants whose name has TEXT, such as torch.compile
   --loss N        step: the loss in slices of N token blocks instead of whole
   --prepare       build what the bench needs, then stop`;
 
@@ -33,7 +34,7 @@ export function parseOptions(argv) {
     args: [...argv], allowPositionals: true, options: {
       rounds: { type: 'string', default: '5' }, against: { type: 'string' }, threads: { type: 'string' }, peers: { type: 'boolean', default: false },
       python: { type: 'string', default: process.env['BENCH_PYTHON'] ?? new URL('../peers/pytorch/.venv/bin/python', import.meta.url).pathname },
-      only: { type: 'string' }, loss: { type: 'string' }, prepare: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
+      only: { type: 'string' }, loss: { type: 'string' }, without: { type: 'string' }, prepare: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
     },
   });
   const [name, ...words] = positionals;
