@@ -66,7 +66,7 @@ function section(title: string, rows: readonly (readonly string[])[]): readonly 
 function renderBetter(written: PlanResult, better: PlanResult, free: readonly string[]): string {
   const words = free.join(', ');
   const row = (name: string, { memory, stepMs, kind, frontier, plan }: PlanResult): readonly string[] => [
-    `  ${name}`, formatBytes(memory.forecastBytes), formatDuration(stepMs / 1000), kind === 'fits' ? 'fits' : 'does not fit',
+    `  ${name}`, formatBytes(memory.forecastBytes), stepMs < 10_000 ? `${Math.round(stepMs)} ms` : formatDuration(stepMs / 1000), kind === 'fits' ? 'fits' : 'does not fit',
     frontier.find(({ chosen }) => chosen)?.summary ?? `micro-batch ${plan.batch.microBatchSize} × ${plan.batch.accumulationSteps}`,
   ];
   const same = better.memory.forecastBytes === written.memory.forecastBytes && better.stepMs >= written.stepMs;

@@ -98,7 +98,7 @@ describe('fulltune plan --from', () => {
     expect(code).toBe(0);
     expect(out).toMatch(/theirs\.yaml is a config of axolotl\ntranslated:\n/);
     expect(out).toMatch(/adapter lora +an adapter; fulltune trains every parameter/);
-    expect(out).toMatch(/as written +244\.0 MiB +1\.5 s.*\n +chosen +200\.0 MiB +1\.0 s/);
+    expect(out).toMatch(/as written +244\.0 MiB +1520 ms.*\n +chosen +200\.0 MiB +1000 ms/);
     expect(out).toContain('set train_batch_size 8.');
     expect(planned).toHaveLength(2);
     expect(planned[0]).toMatchObject({ model: 'm', max_length: 512, per_device_train_batch_size: 2, gradient_accumulation_steps: 4, num_train_epochs: 1, seed: 7 });

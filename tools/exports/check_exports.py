@@ -153,6 +153,30 @@ def check_tables(tables, packages):
         check(f"published keys of {name}", not extra, f"not published: {extra}")
 
 
+def check_packed():
+    """What the export to TRL says of sdpa: its rows end to end, and documents kept apart by their positions."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    documents = [list(range(3, 12)), list(range(20, 27)), list(range(40, 45))]
+    rows = [{"input_ids": documents[0] + documents[1], "seq_lengths": [9, 7]}, {"input_ids": documents[2], "seq_lengths": [5]}]
+    batch = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(rows)
+    if batch["input_ids"].shape[0] != 1 or "attention_mask" in batch:
+        return f"TRL gives {({key: tuple(value.shape) for key, value in batch.items()})}"
+    for attention in ("sdpa", "eager"):
+        model = LlamaForCausalLM._from_config(config, attn_implementation=attention).train()
+        with torch.no_grad():
+            packed = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
+            alone = torch.cat([model(input_ids=torch.tensor([document]), use_cache=False).logits[0] for document in documents])
+        distance = float((packed - alone).abs().max())
+        if distance > 1e-5:
+            return f"{attention}: logits differ by {distance}"
+    return ""
+
+
 CHECKS = {"trl": check_trl, "llama-factory": check_training_arguments, "accelerate": check_accelerate, "deepspeed": check_deepspeed}
 
 
@@ -171,6 +195,7 @@ def main():
         path = options.folder / case["file"]
         if case["trainer"] in CHECKS:
             attempt(case["file"], lambda: CHECKS[case["trainer"]](path, case))
+    attempt("packed rows under sdpa and eager", check_packed)
     check_tables(json.loads((options.folder / "keys.json").read_text()), options.packages)
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)

@@ -89,6 +89,11 @@ export const axolotl: Trainer = {
       if (plan.offloadedActivations) sheet.set('activation_offloading', true);
     },
     attention: ({ plan }, sheet) => {
+      // FlashAttention takes no float32.
+      if (plan.packing.packed && plan.attention !== 'flex' && plan.precision === 'f32') {
+        sheet.set('attn_implementation', 'flex_attention');
+        return sheet.lost(`attention ${plan.attention}`, 'axolotl keeps packed documents apart with FlashAttention, FlexAttention or xformers only', 'It uses flex_attention.');
+      }
       if (!plan.packing.packed || plan.attention === 'flex') return sheet.set('attn_implementation', plan.attention === 'flex' ? 'flex_attention' : plan.attention);
       sheet.set('attn_implementation', 'flash_attention_2');
       sheet.lost(`attention ${plan.attention}`, 'axolotl keeps packed documents apart with FlashAttention, FlexAttention or xformers only', 'It uses flash_attention_2: pip install flash-attn, or set attn_implementation: flex_attention.');

@@ -55,9 +55,16 @@ export const trl: Trainer = {
       if (plan.offloadedActivations) sheet.set('activation_offloading', true);
     },
     attention: ({ plan }, sheet) => {
-      if (!plan.packing.packed) return sheet.set('attn_implementation', plan.attention === 'flex' ? 'flex_attention' : plan.attention);
+      const own = plan.attention === 'flex' ? 'flex_attention' : plan.attention;
+      if (!plan.packing.packed || plan.attention === 'flex') return sheet.set('attn_implementation', own);
+      const endToEnd = 'TRL lays the packed rows of a micro-batch end to end, under one mask that grows with the square of their length';
+      // Both keep documents apart: transformers reads their borders off the positions.
+      if (plan.precision === 'f32') {
+        sheet.set('attn_implementation', own);
+        return sheet.lost(`attention ${plan.attention}`, endToEnd, 'FlashAttention, which needs no mask, takes no float32: keep micro-batches small. TRL warns; documents are kept apart all the same.');
+      }
       sheet.set('attn_implementation', 'flash_attention_2');
-      sheet.lost(`attention ${plan.attention}`, 'TRL keeps packed documents apart with FlashAttention only', 'It uses flash_attention_2: pip install flash-attn, or set another attn_implementation and packing: false.');
+      sheet.lost(`attention ${plan.attention}`, endToEnd, `It uses flash_attention_2, which needs none: pip install flash-attn, or set attn_implementation: ${own}.`);
     },
     compile: ({ plan }, sheet) => {
       if (plan.compile) sheet.set('torch_compile', true);
