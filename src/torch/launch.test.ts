@@ -40,10 +40,14 @@ describe('the launcher', () => {
   it('asks for a stop and for checkpoints', async () => {
     const stop = new AbortController();
     let wanted = true;
-    const { events, end } = launch(`
+    const events: RunEvent[] = [];
+    const { end } = launch(`
       await until(() => asked('checkpoint')); say({ kind: 'warning', message: 'checkpoint' });
       await until(() => asked('stop')); process.exit(7);
-    `, { signal: stop.signal, wantsCheckpoint: () => wanted && !(wanted = false), onEvent: (event) => void (events.push(event), stop.abort()) });
+    `, { signal: stop.signal, wantsCheckpoint: () => wanted && !(wanted = false), onEvent: (event) => {
+      events.push(event);
+      stop.abort();
+    } });
     expect(await end).toMatchObject({ code: 7 });
     expect(events).toHaveLength(1);
   });

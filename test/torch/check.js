@@ -7,8 +7,8 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { resume, train } from '../../dist/index.js';
-import { agree, check, close, collect, commandLine, DATASET, expect, freshFolder, python, root, run, STORIES, tinyQwen2, until, work } from './harness.js';
+import { planOnTorch, prepareLaunch, resume, train } from '../../dist/index.js';
+import { agree, check, chosen, close, collect, commandLine, DATASET, expect, freshFolder, python, root, run, STORIES, tinyQwen2, until, work } from './harness.js';
 
 const STEPS = 20;
 const LIMIT = 1e-4;
@@ -29,83 +29,101 @@ try {
     expect(status === 0, stderr);
     return stderr.trim().split('\n').findLast((line) => line.startsWith('Ran'));
   });
-  await agreement();
-  await families();
-  await techniques();
+  await compare([...agreement(), ...families(), ...techniques()]);
   await lifecycle();
   await failures();
 } finally {
   close();
 }
 
-/** f32, same seed, 20 steps: [accumulation, packing, clipping], each pair of values with each pair of the others. */
-async function agreement() {
+/**
+ * Runs on PyTorch that only have to be compared: all of one number of ranks in one process, which imports torch once.
+ * @typedef {{ name: string, keys: Partial<import('../../dist/index.js').RunConfig>, reference?: Partial<import('../../dist/index.js').RunConfig>, limit?: number,
+ *   change?: (plan: any) => any }} Comparison
+ */
+async function compare(/** @type {readonly Comparison[]} */ comparisons) {
+  const wanted = comparisons.filter(({ name }) => chosen(name));
+  /** @type {Map<Comparison, string>} */
+  const folders = new Map();
+  for (const comparison of wanted) {
+    const config = { ...base, python, ...comparison.keys, engine: /** @type {const} */ ('torch'), output_dir: freshFolder() };
+    const plan = comparison.change === undefined ? {} : { plan: comparison.change((await planOnTorch(config, { elsewhere: true })).plan) };
+    folders.set(comparison, (await prepareLaunch(config, { form: 'torchrun', ...plan })).runDirectory);
+  }
+  for (const ranks of [1, 2]) {
+    const jobs = wanted.filter(({ keys }) => (keys.nproc_per_node ?? 1) === ranks).map((comparison) => join(/** @type {string} */ (folders.get(comparison)), 'torch', 'job.json'));
+    if (jobs.length === 0) continue;
+    const started = performance.now();
+    const script = join(root, 'worker', 'tests', 'run_jobs.py');
+    const words = ranks === 1 ? [script] : ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', script];
+    const { stderr } = spawnSync(python, [...words, ...jobs], { encoding: 'utf8', maxBuffer: 1 << 26, env: { ...process.env, OMP_NUM_THREADS: String(2 / ranks), PYTHONPATH: join(root, 'worker'), HF_HUB_OFFLINE: '1' } });
+    writeFileSync(join(work, `ranks-${ranks}.log`), stderr);
+    console.log(`      ${jobs.length} runs with ${ranks === 1 ? 'one rank' : '2 ranks'} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  }
   /** @type {Map<string, Promise<Map<number, number>>>} */
   const embedded = new Map();
-  const combinations = [[false, false, false], [false, true, true], [true, false, true], [true, true, false]];
-  const modes = /** @type {const} */ ([['one rank', {}], ['2 ranks, ddp', { nproc_per_node: 2, sharding: 'ddp' }], ['2 ranks, fsdp', { nproc_per_node: 2, sharding: 'fsdp' }]]);
-  for (const [model, path] of [['stories260K', STORIES], ['qwen2', qwen2]]) {
-    for (const [mode, keys] of modes) {
-      for (const [accumulation, packing, clipping] of combinations) {
-        // The second model takes the two combinations that differ in everything.
-        if (model === 'qwen2' && accumulation !== packing) continue;
-        const words = [accumulation && 'accumulation', packing && 'packing', clipping && 'clipping'].filter((word) => word !== false);
-        const config = { ...base, model: path, packing, max_grad_norm: clipping ? 0.5 : 0 };
-        const key = `${model} ${words.join('+')}`;
-        await check(`agrees: ${model}, ${mode}, ${words.join(' + ') || 'plain'}`, async () => {
-          if (!embedded.has(key)) embedded.set(key, run({ ...config, engine: 'embedded' }).then(({ losses }) => losses));
-          const torch = await run({ ...config, ...keys, engine: 'torch', per_device_train_batch_size: accumulation ? 1 : mode === 'one rank' ? 4 : 2 });
-          return `within ${agree(await embedded.get(key), torch.losses, LIMIT, STEPS)}`;
-        });
-      }
-    }
-  }
-}
-
-/** The other families, with two micro-batches of packed rows; what is trained on are token ids, for these models have no tokenizer. */
-async function families() {
-  const ids = join(work, 'ids.jsonl');
-  writeFileSync(ids, Array.from({ length: 24 }, (_, row) => JSON.stringify({ input_ids: Array.from({ length: 5 + (row % 9) }, (_, position) => 1 + ((row * 31 + position * 17) % 70)) })).join('\n'));
-  for (const name of ['gpt2', 'gpt2-exact', 'qwen3', 'llama3']) {
-    await check(`agrees: ${name}, one rank`, async () => {
-      const config = { ...base, model: join(root, 'test', 'goldens', 'models', name), dataset: ids, max_length: 32, max_steps: 8 };
-      const { losses } = await run({ ...config, engine: 'embedded' });
-      return `within ${agree(losses, (await run({ ...config, engine: 'torch', per_device_train_batch_size: 2 })).losses, LIMIT, 8)}`;
+  for (const comparison of wanted) {
+    await check(comparison.name, async () => {
+      const { nproc_per_node: ranks, sharding: _, ...keys } = comparison.keys;
+      const config = { ...base, ...(comparison.reference ?? keys), engine: /** @type {const} */ ('embedded') };
+      const { per_device_train_batch_size: __, ...same } = config;
+      const key = JSON.stringify(same);
+      if (!embedded.has(key)) embedded.set(key, run(same).then(({ losses }) => losses));
+      const directory = /** @type {string} */ (folders.get(comparison));
+      const events = existsSync(join(directory, 'events.jsonl')) ? readFileSync(join(directory, 'events.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line)) : [];
+      if (events.at(-1)?.kind !== 'end') throw new Error(`${directory} has no end\n${readFileSync(join(work, `ranks-${ranks ?? 1}.log`), 'utf8').slice(-2500)}`);
+      const losses = new Map(events.filter(({ kind }) => kind === 'step').map(({ step, loss }) => [step, loss]));
+      return `within ${agree(/** @type {Map<number, number>} */ (await embedded.get(key)), losses, comparison.limit ?? LIMIT, config.max_steps ?? STEPS)}`;
     });
   }
 }
 
-/** What does not change numbers gives the same losses; what does stays near. */
-async function techniques() {
-  const short = { ...base, max_steps: 6 };
-  /** @type {Map<number, number> | undefined} */
-  let plain;
-  const near = async (/** @type {object} */ keys, /** @type {number} */ limit, /** @type {object} */ reference = {}) => {
-    plain ??= (await run({ ...short, engine: 'embedded' })).losses;
-    const expected = Object.keys(reference).length === 0 ? plain : (await run({ ...short, ...reference, engine: 'embedded' })).losses;
-    return `within ${agree(expected, (await run({ ...short, engine: 'torch', ...keys })).losses, limit, 6)}`;
-  };
-  await check('technique: recompute of layers, chunked loss', () => near({ gradient_checkpointing: true, chunked_loss: true }, LIMIT));
-  await check('technique: selective recompute of a plan', async () => {
-    const plan = await planOf(short, (found) => ({ ...found, recompute: { kind: 'selective' } }));
-    return `within ${agree((await run({ ...short, engine: 'embedded' })).losses, (await run(short, { plan })).losses, LIMIT, 6)}`;
-  });
-  await check('technique: optimizer in backward', () => near({ optimizer_in_backward: true, max_grad_norm: 0 }, LIMIT, { max_grad_norm: 0 }));
-  await check('technique: eager attention, zero2, recompute', () => near({ attn_implementation: 'eager', nproc_per_node: 2, sharding: 'zero2', gradient_checkpointing: true }, LIMIT));
-  await check('technique: fsdp with shards on the host', () => near({ nproc_per_node: 2, cpu_offload: true }, LIMIT));
-  for (const optim of /** @type {const} */ (['lion', 'sgd', 'adafactor'])) await check(`technique: ${optim}`, () => near({ optim, learning_rate: 1e-4 }, LIMIT, { optim, learning_rate: 1e-4 }));
-  await check('technique: lion on 2 ranks, fsdp', () => near({ optim: 'lion', nproc_per_node: 2, learning_rate: 1e-4 }, LIMIT, { optim: 'lion', learning_rate: 1e-4 }));
-  await check('technique: bf16', () => near({ bf16: true }, 0.03));
-  await check('technique: fp16 with a loss scale', () => near({ fp16: true }, 0.03));
-  await check('technique: bf16 weights, rounded stochastically', () => near({ bf16_weights: true }, 0.05));
-  await check('technique: adamw_8bit', () => near({ optim: 'adamw_8bit' }, 0.03));
-  await check('technique: torch.compile', () => near({ torch_compile: true }, LIMIT));
+/** f32, same seed, 20 steps, for one rank, two copies, two shards: every pair of values of accumulation, packing and clipping. */
+function agreement() {
+  const combinations = [[false, false, false], [false, true, true], [true, false, true], [true, true, false]];
+  const modes = /** @type {const} */ ([['one rank', {}], ['2 ranks, ddp', { nproc_per_node: 2, sharding: 'ddp' }], ['2 ranks, fsdp', { nproc_per_node: 2, sharding: 'fsdp' }]]);
+  return [['stories260K', STORIES], ['qwen2', qwen2]].flatMap(([model, path]) => modes.flatMap(([mode, keys]) => combinations.map(([accumulation, packing, clipping]) => {
+    const words = [accumulation && 'accumulation', packing && 'packing', clipping && 'clipping'].filter((word) => word !== false);
+    return {
+      name: `agrees: ${model}, ${mode}, ${words.join(' + ') || 'plain'}`,
+      keys: { ...keys, model: path, packing, max_grad_norm: clipping ? 0.5 : 0, per_device_train_batch_size: accumulation ? 1 : mode === 'one rank' ? 4 : 2 },
+    };
+  })));
 }
 
-async function planOf(/** @type {object} */ config, /** @type {(plan: object) => object} */ change) {
-  const { planOnTorch } = await import('../../dist/index.js');
-  const { plan } = await planOnTorch({ python, ...config });
-  return change(plan);
+/** The other families, with micro-batches of packed rows; what is trained on are token ids, for these models have no tokenizer. */
+function families() {
+  const ids = join(work, 'ids.jsonl');
+  writeFileSync(ids, Array.from({ length: 24 }, (_, row) => JSON.stringify({ input_ids: Array.from({ length: 5 + (row % 9) }, (_, position) => 1 + ((row * 31 + position * 17) % 70)) })).join('\n'));
+  return ['gpt2', 'gpt2-exact', 'qwen3', 'llama3', 'mistral'].map((name) => ({
+    name: `agrees: ${name}, one rank`, keys: { model: join(root, 'test', 'goldens', 'models', name), dataset: ids, max_length: 32, max_steps: 8, per_device_train_batch_size: 2 },
+  }));
+}
+
+/** What does not change numbers gives the same losses; what does stays near those of f32. */
+function techniques() {
+  const max_steps = 6;
+  const slow = { max_steps, learning_rate: 1e-4 };
+  /** @type {readonly Comparison[]} */
+  const all = [
+    { name: 'recompute of layers, chunked loss', keys: { max_steps, gradient_checkpointing: true, chunked_loss: true }, reference: { max_steps } },
+    { name: 'chunks of 50 tokens', keys: { max_steps }, change: (plan) => ({ ...plan, loss: { kind: 'chunked', tokens: 50 } }) },
+    { name: 'selective recompute', keys: { max_steps }, change: (plan) => ({ ...plan, recompute: { kind: 'selective' } }) },
+    { name: 'optimizer in backward', keys: { max_steps, optimizer_in_backward: true, max_grad_norm: 0 }, reference: { max_steps, max_grad_norm: 0 } },
+    { name: 'eager attention, zero2, recompute', keys: { max_steps, attn_implementation: 'eager', nproc_per_node: 2, sharding: 'zero2', gradient_checkpointing: true, per_device_train_batch_size: 1 }, reference: { max_steps } },
+    { name: 'fsdp with shards on the host', keys: { max_steps, nproc_per_node: 2, cpu_offload: true }, reference: { max_steps } },
+    ...(/** @type {const} */ (['lion', 'sgd', 'adafactor'])).map((optim) => ({ name: optim, keys: { ...slow, optim } })),
+    { name: 'lion on 2 ranks, fsdp', keys: { ...slow, optim: 'lion', nproc_per_node: 2 } },
+    { name: 'a frozen embedding', keys: { max_steps, freeze: ['model.embed_tokens*'] } },
+    { name: 'bf16', keys: { max_steps, bf16: true }, reference: { max_steps }, limit: 0.03 },
+    { name: 'bf16 on 2 ranks, fsdp', keys: { max_steps, bf16: true, nproc_per_node: 2 }, reference: { max_steps }, limit: 0.03 },
+    { name: 'fp16 with a loss scale', keys: { max_steps, fp16: true }, reference: { max_steps }, limit: 0.03 },
+    { name: 'bf16 weights, rounded stochastically', keys: { max_steps, bf16_weights: true }, reference: { max_steps }, limit: 0.05 },
+    { name: 'bf16 weights, lion', keys: { ...slow, bf16_weights: true, optim: 'lion' }, reference: { ...slow, optim: 'lion' }, limit: 0.05 },
+    { name: 'adamw_8bit', keys: { max_steps, optim: 'adamw_8bit' }, reference: { max_steps }, limit: 0.03 },
+    { name: 'torch.compile', keys: { max_steps, torch_compile: true }, reference: { max_steps } },
+  ];
+  return all.map((comparison) => ({ ...comparison, name: `technique: ${comparison.name}` }));
 }
 
 async function lifecycle() {

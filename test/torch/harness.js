@@ -18,9 +18,11 @@ export const DATASET = join(root, '..', 'shared', 'datasets', 'tinystories_sampl
 
 let [passed, failed] = [0, 0];
 
-/** One check; with a word as third argument of the program only those whose names hold it are made. */
+/** With a word as third argument of the program only checks whose names hold it are made. */
+export const chosen = (/** @type {string} */ name) => only === undefined || name.includes(only);
+
 export async function check(/** @type {string} */ name, /** @type {() => Promise<string | void>} */ body) {
-  if (only !== undefined && !name.includes(only)) return;
+  if (!chosen(name)) return;
   const started = performance.now();
   const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
   try {
