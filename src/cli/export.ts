@@ -6,7 +6,6 @@ import { Option } from 'commander';
 import { FulltuneError } from '../base/errors.ts';
 import type { Exported } from '../index.ts';
 import { CONFIG_KEYS } from '../run/config-schema.ts';
-import { numberFlag } from './checked-flags.ts';
 import { addConfigFlags, configFromFlags } from './config-flags.ts';
 import { renderExport } from './export-view.ts';
 import { aliasTeller } from './run-config.ts';
@@ -16,8 +15,6 @@ interface ExportFlags {
   readonly to: string;
   readonly config?: string;
   readonly out?: string;
-  readonly nprocPerNode?: number;
-  readonly nnodes?: number;
   readonly distributed?: 'none' | 'ddp' | 'fsdp' | 'deepspeed' | 'tpu';
   readonly json?: true;
 }
@@ -27,12 +24,10 @@ export const configureExport: ConfigureVerb = (command, { terminal, loadEngine }
     .requiredOption('--to <trainer>', 'trl, accelerate, deepspeed, axolotl, llama-factory or torchtitan')
     .option('--config <file>', 'the settings of the run, .yaml or .json; flags win over it (default: config.yaml of a run directory)')
     .option('--out <file>', 'write there instead of to standard output; files that belong beside it go into the same folder')
-    .option('--nproc-per-node <n>', 'ranks on each node (default: as in the plan); rows per update stay', numberFlag({ least: 1, most: 4096, whole: true }))
-    .option('--nnodes <n>', 'nodes (default: as in the plan)', numberFlag({ least: 1, most: 65_536, whole: true }))
     .addOption(new Option('--distributed <word>', 'how the ranks share the work: none, ddp, fsdp, deepspeed or tpu (default: as in the plan)').choices(['none', 'ddp', 'fsdp', 'deepspeed', 'tpu']))
     .option('--json', 'everything as one JSON object on standard output')
     .action((path: string) => run(async () => {
-      const { to, config: configPath, out, nprocPerNode, nnodes, distributed, json = false } = command.opts<ExportFlags>();
+      const { to, config: configPath, out, distributed, json = false } = command.opts<ExportFlags>();
       const { readConfigFile } = await import('./read-config-file.ts');
       const tell = aliasTeller(terminal);
       const flags = configFromFlags(command, CONFIG_KEYS, tell);
@@ -41,7 +36,7 @@ export const configureExport: ConfigureVerb = (command, { terminal, loadEngine }
       const config = { ...(configPath === undefined ? source.config : readConfigFile(configPath, tell)), ...flags };
       if (out !== undefined) checkOut(out);
       const exported = engine.exportPlan(source.plan, config, {
-        to: to as Parameters<typeof engine.exportPlan>[2]['to'], ranksPerNode: nprocPerNode, nodes: nnodes, distributed, totalSteps: source.totalSteps,
+        to: to as Parameters<typeof engine.exportPlan>[2]['to'], distributed, totalSteps: source.totalSteps,
         ...(out === undefined ? {} : { folder: dirname(out), file: out }),
       });
       if (out !== undefined) write(out, exported);

@@ -15,8 +15,9 @@ export function machineRules(title: string): Pick<SettingRules, MachineKey> {
     device: absent('device', `${title} runs on what PyTorch finds`, 'An accelerator if there is one.'),
     engine: forPlanningOnly,
     python: absent('python', `${title} runs in the Python that starts it`, 'Start it with that Python.'),
-    nproc_per_node: absent('nproc_per_node', `${title} learns of its ranks from its launcher`, 'The command says so many as the plan has.'),
-    nnodes: absent('nnodes', `${title} learns of its nodes from its launcher`, 'The command says so many as the plan has.'),
+    // In the command, and in what the batch is divided by.
+    nproc_per_node: forPlanningOnly,
+    nnodes: forPlanningOnly,
     rdzv_endpoint: absent('rdzv_endpoint', `${title} learns from its launcher where ranks meet`, 'Give it to torchrun, or the like of it to the launcher.'),
     rank_timeout: absent('rank_timeout', `${title} has no watch over its ranks`, 'A rank that hangs ends with the timeout of its collectives.'),
     threads: absent('threads', `${title} has no key for compute threads`, 'Set OMP_NUM_THREADS when you start it.'),

@@ -44,7 +44,7 @@ export function exportPlan(plan: TrainingPlan | TorchPlan, config: Partial<RunCo
   const checked = parsePartialConfig(config, 'config');
   checkAgreement(plan, checked);
   const run = exportedRun({
-    plan: exportPlanOf(plan), config: checked, spread: options, totalSteps: options.totalSteps,
+    plan: exportPlanOf(plan), config: checked, spread: { ...options, ranksPerNode: options.ranksPerNode ?? checked.nproc_per_node, nodes: options.nodes ?? checked.nnodes }, totalSteps: options.totalSteps,
     layout: dataLayout(checked.dataset ?? '', existsSync), folder: options.folder ?? '.',
   });
   checkNeeds(trainer, run);
