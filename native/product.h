@@ -8,8 +8,8 @@
  *
  * The operand with fewer lines is shared: for a pass (SHARED_LINES of it at most, and a group of inner blocks: GROUP_FLOATS at most)
  * all threads pack it together. Then each task takes a range of the other operand and, block by block (ROWS or COLUMNS), packs it for
- * itself and multiplies, while the next block is fetched from memory. So what is packed for the sake of few lines is read once, in
- * time, and stays in the cache of the core that needs it; decoding is the extreme case.
+ * itself and multiplies. So what is packed for the sake of few lines is read once and stays in the cache of the core that needs it;
+ * decoding is the extreme case.
  */
 #ifndef FULLTUNE_PRODUCT_H
 #define FULLTUNE_PRODUCT_H
@@ -72,7 +72,6 @@ typedef struct {
   packer pack;
   int64_t stride;
   int64_t lines; /* rows of y for a, columns of y for b */
-  int32_t element_bytes;
   bool inner;
 } operand;
 
@@ -108,7 +107,7 @@ typedef struct {
 
 /* `count` divided into equal parts of at most `limit`: the size of a part. */
 static int64_t part_of(int64_t count, int64_t limit, int64_t multiple) {
-  return round_up(ceil_div(count, ceil_div(count, limit)), multiple);
+  return round_up(ceil_div(count, most(1, ceil_div(count, limit))), multiple);
 }
 
 static cut cut_of(const product *p) {
@@ -158,6 +157,8 @@ static side side_b(const pass *s) {
   return (side){&s->p->b, s->column, s->columns, TILE_COLUMNS, TILE_COLUMNS * s->c->steps, COLUMNS};
 }
 static side side_shared(const pass *s) { return s->c->own_a ? side_b(s) : side_a(s); }
+/* Panels of the shared operand that a task packs. */
+static int64_t piece_of(const side *x) { return x->most / x->width / 2; }
 
 /* Packs panels begin … end - 1 of an inner block. */
 static void pack_panels(const pass *s, const side *x, int64_t block, int64_t begin, int64_t end, float *to) {
@@ -177,39 +178,9 @@ static void pack_shared(void *context, int64_t task, int thread) {
   (void)thread;
   const pass *s = context;
   const side x = side_shared(s);
-  const int64_t panels = ceil_div(x.count, x.width), at_once = x.most / x.width, tasks = ceil_div(panels, at_once);
+  const int64_t panels = ceil_div(x.count, x.width), at_once = piece_of(&x), tasks = ceil_div(panels, at_once);
   const int64_t block = s->block + task / tasks, begin = task % tasks * at_once;
   pack_panels(s, &x, block, begin, least(panels, begin + at_once), shared_panel(s, &x, block, begin));
-}
-
-/* Memory that will be packed soon, fetched some cache lines at a time. */
-typedef struct {
-  const char *at;
-  int64_t lines, line_bytes, stride_bytes;
-  int64_t offset;
-  int64_t each; /* cache lines at a time */
-} fetch;
-static fetch fetch_of(const pass *s, const side *x, int64_t block, int64_t begin, int64_t end, int64_t times) {
-  int64_t k, k_end;
-  inner_block(s->p, block, &k, &k_end);
-  const operand *from = x->from;
-  const int64_t line = x->first + begin * x->width, lines = x->first + least(end * x->width, x->count) - line;
-  const int64_t outer = from->inner ? lines : k_end - k, inner = from->inner ? k_end - k : lines;
-  const int64_t first = from->inner ? line * from->stride + k : k * from->stride + line;
-  fetch f = {(const char *)from->data + first * from->element_bytes, outer, inner * from->element_bytes, from->stride * from->element_bytes, 0, 0};
-  f.each = ceil_div(outer * (f.line_bytes / 64 + 1), times);
-  return f;
-}
-VF_INLINE void fetch_some(fetch *f) {
-  for (int64_t i = 0; i < f->each && f->lines > 0; i++) {
-    __builtin_prefetch(f->at + f->offset, 0, 2);
-    f->offset += 64;
-    if (f->offset >= f->line_bytes + 63) { /* a line may begin within a cache line */
-      f->offset = 0;
-      f->at += f->stride_bytes;
-      f->lines--;
-    }
-  }
 }
 
 #define WHOLE_TILE(name, rows)                                                                                              \
@@ -249,9 +220,9 @@ static void finish(const pass *s, int64_t row, int64_t rows, int64_t column, int
   }
 }
 
-/* Row panels r_begin … times column panels q_begin …, for one inner block; panels at a and b, `fetch` on the way. */
+/* Row panels r_begin … times column panels q_begin …, for one inner block; their panels begin at a and b. */
 static void multiply_block(const pass *s, int64_t block, int64_t r_begin, int64_t r_end, int64_t q_begin, int64_t q_end, const float *a,
-                           const float *b, fetch *next) {
+                           const float *b) {
   int64_t k, k_end;
   inner_block(s->p, block, &k, &k_end);
   const int64_t depth = k_end - k, a_room = TILE_ROWS * s->c->steps, b_room = TILE_COLUMNS * s->c->steps;
@@ -262,7 +233,6 @@ static void multiply_block(const pass *s, int64_t block, int64_t r_begin, int64_
     for (int64_t r = r_begin; r < r_end; r++, panel += a_room) {
       const int64_t rows = least(TILE_ROWS, s->rows - r * TILE_ROWS);
       float *c = s->sums + r * TILE_ROWS * s->sums_stride + q * TILE_COLUMNS;
-      fetch_some(next);
       if (rows == TILE_ROWS && columns == TILE_COLUMNS) whole_tile(depth, panel, b, c, s->sums_stride, accumulate);
       else edge_tile(rows, columns, depth, panel, b, c, s->sums_stride, accumulate);
     }
@@ -279,21 +249,17 @@ static void multiply(void *context, int64_t task, int thread) {
   const int64_t r_begin = i * row_panels / s->row_tasks, r_end = (i + 1) * row_panels / s->row_tasks;
   const int64_t q_begin = j * column_panels / s->column_tasks, q_end = (j + 1) * column_panels / s->column_tasks;
   const int64_t begin = own_a ? r_begin : q_begin, end = own_a ? r_end : q_end;
-  const int64_t across = own_a ? q_end - q_begin : r_end - r_begin; /* panels of the shared operand */
   const int64_t at_once = part_of(end - begin, own.most / own.width, 1);
   float *const packed = s->own + thread * s->c->own_floats;
   for (int64_t first = begin; first < end; first += at_once) {
     const int64_t last = least(end, first + at_once);
     for (int64_t block = s->block; block < s->block + s->blocks; block++) {
       pack_panels(s, &own, block, first, last, packed);
-      fetch next = {0};
-      if (block + 1 < s->block + s->blocks) next = fetch_of(s, &own, block + 1, first, last, (last - first) * across);
-      else if (last < end) next = fetch_of(s, &own, s->block, last, least(end, last + at_once), (last - first) * across);
       if (own_a) {
-        multiply_block(s, block, first, last, q_begin, q_end, packed, shared_panel(s, &shared, block, q_begin), &next);
+        multiply_block(s, block, first, last, q_begin, q_end, packed, shared_panel(s, &shared, block, q_begin));
       } else {
         for (int64_t r = r_begin; r < r_end; r += ROWS / TILE_ROWS) {
-          multiply_block(s, block, r, least(r_end, r + ROWS / TILE_ROWS), first, last, shared_panel(s, &shared, block, r), packed, &next);
+          multiply_block(s, block, r, least(r_end, r + ROWS / TILE_ROWS), first, last, shared_panel(s, &shared, block, r), packed);
         }
       }
     }
@@ -321,12 +287,14 @@ static void product_run(struct ft_pool *pool, char *workspace, const product *p)
       s.sums_stride = c.rounds ? round_up(c.columns, COLUMN_MULTIPLE) : y_columns;
       const int64_t row_panels = ceil_div(s.rows, TILE_ROWS), column_panels = ceil_div(s.columns, TILE_COLUMNS);
       const int64_t wanted = 8 * threads; /* tasks: enough to even out a busy core */
-      const int64_t own_tasks = least(wanted, ceil_div(c.own_a ? row_panels : column_panels, 4));
-      const int64_t shared_tasks = own_tasks * 2 >= wanted ? 1 : least(ceil_div(wanted, own_tasks), ceil_div(c.own_a ? column_panels : row_panels, 4));
+      const side x = side_shared(&s);
+      const int64_t own_panels = c.own_a ? row_panels : column_panels, shared_panels = c.own_a ? column_panels : row_panels;
+      int64_t own_tasks = least(wanted, ceil_div(own_panels, 4));
+      if (own_tasks > threads) own_tasks -= own_tasks % threads;
+      const int64_t shared_tasks = own_tasks * 2 >= wanted ? 1 : least(ceil_div(wanted, own_tasks), ceil_div(shared_panels, x.most / x.width));
       s.row_tasks = c.own_a ? own_tasks : shared_tasks;
       s.column_tasks = c.own_a ? shared_tasks : own_tasks;
-      const side x = side_shared(&s);
-      const int64_t packs = ceil_div(ceil_div(x.count, x.width), x.most / x.width);
+      const int64_t packs = ceil_div(shared_panels, piece_of(&x));
       for (s.block = 0; s.block < p->blocks.count; s.block += c.group) {
         if (ft_cancelled(pool)) return;
         s.blocks = least(c.group, p->blocks.count - s.block);
@@ -339,10 +307,10 @@ static void product_run(struct ft_pool *pool, char *workspace, const product *p)
 
 /* `lines` rows of y, `stride` elements between rows of `data`, which the inner axis runs along or across. */
 static operand operand_a(const void *data, int dtype, bool inner, int64_t lines, int64_t stride) {
-  return (operand){data, (inner ? pack_a_along : pack_a_across)[dtype], stride, lines, dtype == FT_F32 ? 4 : 2, inner};
+  return (operand){data, (inner ? pack_a_along : pack_a_across)[dtype], stride, lines, inner};
 }
 static operand operand_b(const void *data, int dtype, bool inner, int64_t lines, int64_t stride) {
-  return (operand){data, (inner ? pack_b_along : pack_b_across)[dtype], stride, lines, dtype == FT_F32 ? 4 : 2, inner};
+  return (operand){data, (inner ? pack_b_along : pack_b_across)[dtype], stride, lines, inner};
 }
 
 #endif
