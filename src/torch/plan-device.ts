@@ -22,6 +22,7 @@ import { countShape, shapeOfConfig, type ModelShape } from './model-shape.ts';
 import { planTorch, type PlannedTorch } from './plan-torch.ts';
 import { findPublicModel, unknownModel } from './public-models.ts';
 import { rowsOf } from './torch-rows.ts';
+import type { TorchRequest } from './torch-space.ts';
 
 export interface DevicePlanResult extends Omit<PlannedTorch, 'fits'> {
   readonly kind: 'fits' | 'too-small';
@@ -66,7 +67,7 @@ export async function planDevice(config: PlanConfig, deviceText: string, options
   const frozen = frozenOf(settings, directory);
   const planned = planTorch({
     settings, shape, device, rowLength, bucketLengths: prepared?.bucketLengths ?? [rowLength], ...rows, memoryBytes: Math.min(device.memoryBytes, settings.memory === undefined ? Infinity : parseBytes(settings.memory, 'memory')),
-    frozen: frozen.names, frozenParameters: frozen.count,
+    frozen: frozen.names, frozenParameters: frozen.count, pinned: pinnedBy(settings),
   });
   const { fits, ...facts } = planned;
   const { batch } = planned.plan;
@@ -86,6 +87,14 @@ export async function planDevice(config: PlanConfig, deviceText: string, options
     model: { name: shape.name, type: found.type, parameters: countShape(shape).total }, data, rowLength, totalSteps, stepMs: planned.time.updateMs, tokensPerSecond: planned.time.tokensPerSecond,
     choices: choicesOf(config, { rowLength, rowsPerUpdate: batch.rowsPerUpdate, reason: prepared?.maxLengthReason }),
     notices: [...found.notices, ...lengthNotices(found, rowLength), ...(prepared?.notices ?? [`planned without data: rows of ${rowLength} tokens, all full, every token with loss`]), ...deviceNotices(device, planned, batch)],
+  };
+}
+
+/** What the settings say of techniques that only PyTorch has. */
+function pinnedBy({ sharding, cpu_offload: cpuOffload, attn_implementation: attention, torch_compile: compile }: Settings): NonNullable<TorchRequest['pinned']> {
+  return {
+    ...(sharding === undefined ? {} : { sharding }), ...(cpuOffload === undefined ? {} : { cpuOffload }), ...(compile === undefined ? {} : { compile }),
+    ...(attention === undefined ? {} : { attention: attention === 'flex_attention' ? 'flex' : attention }),
   };
 }
 

@@ -22,7 +22,7 @@ function planned({ name = 'Llama-3.1-8B', on, gib, ...config }: Ask): PlannedTor
   const rowLength = config.max_length ?? 1024;
   return planTorch({
     settings: resolveSettings({ model: name, dataset: '', ...rest }), shape: findPublicModel(name)!.shape, device, rowLength, bucketLengths: [rowLength], ...rowsOf(config, device.worldSize, rowLength),
-    memoryBytes: gib === undefined ? device.memoryBytes : gib * GIB, frozen: [], frozenParameters: 0,
+    memoryBytes: gib === undefined ? device.memoryBytes : gib * GIB, frozen: [], frozenParameters: 0, ...(config.cpu_offload === undefined ? {} : { pinned: { cpuOffload: config.cpu_offload } }),
   });
 }
 
@@ -82,7 +82,7 @@ describe('a plan for GPUs', () => {
     expect(bf16.fits).toBe(true);
     expect(bf16.stepMs).toBeLessThan(kept.time.updateMs);
     expect(planned({ name: 'Qwen2.5-0.5B', on: 'rtx-4090', allow: ['all'] }).plan.precision).toBe('f32');
-    const large = { name: 'Qwen2.5-1.5B', on: 'rtx-4090', offload_optimizer_state: false } as const;
+    const large = { name: 'Qwen2.5-1.5B', on: 'rtx-4090', cpu_offload: false } as const;
     expect(planned(large).fits).toBe(false);
     expect(planned({ ...large, allow: ['all'] })).toMatchObject({ fits: true, plan: { precision: 'f32', optimizer: { kind: 'adamw_8bit' } } });
     expect(planned({ ...large, allow: ['bf16_weights'] })).toMatchObject({ fits: true, plan: { precision: 'bf16-weights', optimizer: { kind: 'adamw' } } });
@@ -93,7 +93,7 @@ describe('a plan for GPUs', () => {
       const { plan } = planned({ name: 'Qwen2.5-7B', on, allow: ['all'], optim: 'adamw_8bit' });
       expect(plan.sharding === 'fsdp' || !plan.cpuOffload).toBe(true);
     }
-    expect(refusal(() => planned({ on: '2xa100', optim: 'adafactor', offload_optimizer_state: true })).message).toContain('whole rows and columns');
+    expect(refusal(() => planned({ on: '2xa100', optim: 'adafactor', cpu_offload: true })).message).toContain('whole rows and columns');
     expect(planned({ on: '2xh200', optim: 'adafactor', bf16: true }).plan.sharding).toBe('ddp');
   });
 
@@ -102,12 +102,12 @@ describe('a plan for GPUs', () => {
   });
 
   it('names the smallest memory that would do, and it does', () => {
-    const small = planned({ on: 'rtx-3060', offload_optimizer_state: false });
+    const small = planned({ on: 'rtx-3060', cpu_offload: false });
     expect(small.fits).toBe(false);
     expect(small.remedies.join('\n')).toContain('--allow all would need');
     const gib = Number(/A device with ([\d.]+) GiB/.exec(small.remedies.join('\n'))?.[1]);
-    expect(planned({ on: 'rtx-3060', offload_optimizer_state: false, gib }).fits).toBe(true);
-    expect(planned({ on: 'rtx-3060', offload_optimizer_state: false, gib: gib - 0.3 }).fits).toBe(false);
+    expect(planned({ on: 'rtx-3060', cpu_offload: false, gib }).fits).toBe(true);
+    expect(planned({ on: 'rtx-3060', cpu_offload: false, gib: gib - 0.3 }).fits).toBe(false);
   });
 
   it('has a frontier on which no plan is smaller and faster than another', () => {

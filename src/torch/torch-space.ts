@@ -2,6 +2,7 @@
 
 import { FulltuneError } from '../base/errors.ts';
 import type { Settings } from '../run/run-config.ts';
+import { torchPlanContradiction } from '../run/torch-plan-schema.ts';
 import type { TorchLoss, TorchPlan, TorchPrecision, TorchRecompute } from '../run/torch-plan.ts';
 import { optimizer } from '../techniques/optimizer.ts';
 import type { DeviceSpec } from './device-spec.ts';
@@ -57,21 +58,11 @@ export function torchSpace(request: TorchRequest): readonly TorchCandidatePlan[]
   }
   const plans = precisions.flatMap((precision) => optimizers.flatMap((choice) => {
     const changed = [...(precision === precisions[0] ? [] : ['precision']), ...(choice === optimizers[0] ? [] : ['optimizer'])];
-    return layouts.map((layout) => ({ changed, plan: { ...fixed, ...layout, precision, optimizer: choice } })).filter(({ plan }) => conflictOf(plan) === undefined);
+    return layouts.map((layout) => ({ changed, plan: { ...fixed, ...layout, precision, optimizer: choice } })).filter(({ plan }) => torchPlanContradiction(plan) === undefined);
   }));
   if (plans.length > 0) return plans;
-  const conflict = conflictOf({ ...fixed, ...layouts[0]!, precision: precisions[0]!, optimizer: optimizers[0]! });
+  const conflict = torchPlanContradiction({ ...fixed, ...layouts[0]!, precision: precisions[0]!, optimizer: optimizers[0]! });
   throw new FulltuneError('E_CONFIG', `no plan for a run on PyTorch is left: ${conflict}`, { where: 'the settings', remedy: 'Leave one of the settings that say so out.' });
-}
-
-/** What no run on PyTorch can carry out, as the worker refuses it; undefined for a plan that is sound. */
-function conflictOf({ optimizer: { kind }, precision, sharding, update, packing }: TorchPlan): string | undefined {
-  const isSharded = sharding === 'fsdp' || sharding === 'zero2';
-  if (kind === 'adafactor' && precision === 'bf16-weights') return 'adafactor cannot round stochastically, which bf16 weights need';
-  if (kind === 'adafactor' && isSharded) return 'adafactor takes means over whole rows and columns, which sharded weights do not have';
-  if (update === 'in-backward' && precision === 'f16') return 'an update in backward cannot skip a step, which a loss scale must be able to';
-  if (update === 'in-backward' && packing.rowLengths.length > 1) return 'an update in backward needs rows of one length';
-  return undefined;
 }
 
 /** What decides memory and time but not the numbers. */
@@ -81,8 +72,18 @@ function layoutsOf(request: TorchRequest): readonly Pick<TorchPlan, 'sharding' |
     updatesOf(request, batch.accumulationSteps, place.sharding).map((update) => ({ ...place, batch, loss, recompute, update }))))));
 }
 
-function refuse({ settings, device }: TorchRequest): void {
-  const { optimizer_in_backward: inBackward, offload_activation_layers: layers } = settings;
+function refuse(request: TorchRequest): void {
+  const { settings, device, pinned } = request;
+  const { optimizer_in_backward: inBackward, offload_activation_layers: layers, offload_optimizer_state: state } = settings;
+  if (shardings(request).length === 0) {
+    const offload = pinned?.cpuOffload === true ? ' with cpu_offload' : '';
+    throw new FulltuneError('E_CONFIG', `sharding ${pinned?.sharding}${offload} does not go with ${device.worldSize === 1 ? 'one device' : `${device.worldSize} devices`}`, {
+      where: 'sharding', remedy: 'Leave sharding out, or use fsdp: with cpu_offload it goes with any number of devices.',
+    });
+  }
+  if (state !== undefined) {
+    throw new FulltuneError('E_CONFIG', 'offload_optimizer_state is for the embedded engine, which keeps state in a file', { where: 'offload_optimizer_state', remedy: 'Use --cpu-offload or --no-cpu-offload: shards live in the memory of the host, or not.' });
+  }
   if (inBackward === true && (device.worldSize > 1 || settings.max_grad_norm > 0)) {
     throw new FulltuneError('E_CONFIG', `optimizer_in_backward on PyTorch needs one device and no clipping; there are ${device.worldSize}, and max_grad_norm is ${settings.max_grad_norm}`, {
       where: 'optimizer_in_backward', remedy: device.worldSize > 1 ? 'Leave it out: sharding saves more than that.' : 'Set --max-grad-norm 0, or leave it out.',
@@ -106,8 +107,8 @@ function precisionsOf({ settings, device }: TorchRequest): readonly TorchPrecisi
   ];
 }
 
-function shardings({ settings, device, pinned }: TorchRequest): readonly Pick<TorchPlan, 'sharding' | 'cpuOffload'>[] {
-  const offload = pinned?.cpuOffload ?? settings.offload_optimizer_state;
+function shardings({ device, pinned }: TorchRequest): readonly Pick<TorchPlan, 'sharding' | 'cpuOffload'>[] {
+  const offload = pinned?.cpuOffload;
   const plain = device.worldSize === 1 ? (['none'] as const) : (['ddp', 'zero2', 'fsdp'] as const);
   const all: readonly Pick<TorchPlan, 'sharding' | 'cpuOffload'>[] = [
     ...(offload === true ? [] : plain.map((sharding) => ({ sharding, cpuOffload: false }))),
