@@ -31,7 +31,8 @@ export interface Liveness {
 
 /** For each value, the value whose bytes it took over first: the end of its chain of overwrites. */
 export function rootsOf(graph: Pick<Graph, 'values' | 'nodes'>): ArrayLike<ValueId> {
-  const root = Int32Array.from(graph.values, (value) => value.id);
+  const root = new Int32Array(graph.values.length);
+  for (let id = 0; id < root.length; id++) root[id] = id;
   for (const node of graph.nodes) {
     for (const { output, input } of node.overwrites) root[node.outputs[output]!] = root[node.inputs[input]!]!;
   }
