@@ -4,7 +4,7 @@
  */
 
 import { isFloat } from '../graph/dtype.ts';
-import type { Attrs, Graph, Node } from '../graph/graph.ts';
+import type { Attrs, Graph } from '../graph/graph.ts';
 import { byteCount, lastAxis, leadingCount, type TensorType } from '../graph/shape.ts';
 import { bytesMoved, opOf } from '../ops/index.ts';
 import { BLOCK_TOKENS } from '../ops/token-blocks.ts';
@@ -35,8 +35,6 @@ const TO_FILE = 'offload_write';
 
 export function createCostModel(calibration: Calibration, workload: Workload): CostModel {
   const known = new Map<string, number>();
-  // Candidates of a search share most of their nodes, as the same objects.
-  const knownNodes = new WeakMap<Node, number>();
   const otherBytesPerSecond = median(Object.values(calibration.bytesPerSecond));
 
   function compute(op: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number {
@@ -51,7 +49,10 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
   }
 
   const nodeMs: CostModel['nodeMs'] = (op, inputs, outputs, attrs) => {
-    const key = `${op} ${inputs.map(keyOf).join()} ${outputs.map(keyOf).join()} ${Object.values(attrs).join()}`;
+    let key = op;
+    for (const type of inputs) key += keyOf(type);
+    for (const type of outputs) key += keyOf(type);
+    for (const name in attrs) key += `;${attrs[name]!}`;
     let ms = known.get(key);
     if (ms === undefined) {
       ms = calibration.instructionMs + 1000 * compute(op, inputs, outputs, attrs);
@@ -61,29 +62,23 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
   };
 
   const busyMs: CostModel['busyMs'] = ({ nodes, values }) => {
-      let computing = 0;
-      let transferring = 0;
-      for (const node of nodes) {
-        const { op, inputs, outputs, attrs } = node;
-        if (op === FROM_FILE) transferring += 1000 * bytesOf(outputs.map((id) => values[id]!)) / calibration.diskReadBytesPerSecond;
-        else if (op === TO_FILE) transferring += 1000 * bytesOf(inputs.map((id) => values[id]!)) / calibration.diskWriteBytesPerSecond;
-        else {
-          let ms = knownNodes.get(node);
-          if (ms === undefined) {
-            ms = nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs);
-            knownNodes.set(node, ms);
-          }
-          computing += ms;
-        }
-      }
-      return [computing, transferring];
+    let computing = 0;
+    let transferring = 0;
+    for (const { op, inputs, outputs, attrs } of nodes) {
+      if (op === FROM_FILE) transferring += 1000 * bytesOf(outputs.map((id) => values[id]!)) / calibration.diskReadBytesPerSecond;
+      else if (op === TO_FILE) transferring += 1000 * bytesOf(inputs.map((id) => values[id]!)) / calibration.diskWriteBytesPerSecond;
+      else computing += nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs);
+    }
+    return [computing, transferring];
   };
 
   return { nodeMs, busyMs, graphMs: (graph) => Math.max(...busyMs(graph)) };
 }
 
 function keyOf({ dtype, shape }: TensorType): string {
-  return `${dtype}${shape.join('x')}`;
+  let key: string = dtype;
+  for (const size of shape) key += `,${size}`;
+  return key;
 }
 
 function bytesOf(types: readonly TensorType[]): number {

@@ -13,23 +13,23 @@ export interface Placement {
   readonly bytes: number;
 }
 
-/** Bytes that are live at each position up to `last`. */
-export function liveAt(ranges: readonly LiveRange[], { alignment, last }: { readonly alignment: number; readonly last: number }): Float64Array {
-  const live = new Float64Array(last + 2);
-  for (const range of ranges) {
-    const bytes = alignUp(range.bytes, alignment);
-    live[range.birth]! += bytes;
-    live[range.death + 1]! -= bytes;
-  }
-  for (let position = 1; position <= last; position++) live[position]! += live[position - 1]!;
-  return live.subarray(0, last + 1);
+/** Bytes that are live at each position, in place of what comes and goes there. */
+export function summedUp(changes: Float64Array): Float64Array {
+  for (let position = 1; position < changes.length; position++) changes[position]! += changes[position - 1]!;
+  return changes;
 }
 
 /** The most bytes that are live at one position, and where: no placement can need less. */
 export function peakLive(ranges: readonly LiveRange[], alignment: number): { readonly bytes: number; readonly position: number } {
   const last = ranges.reduce((max, range) => Math.max(max, range.death), 0);
+  const change = new Float64Array(last + 2);
+  for (const range of ranges) {
+    const bytes = alignUp(range.bytes, alignment);
+    change[range.birth]! += bytes;
+    change[range.death + 1]! -= bytes;
+  }
   let best = { bytes: 0, position: 0 };
-  liveAt(ranges, { alignment, last }).forEach((bytes, position) => {
+  summedUp(change).forEach((bytes, position) => {
     if (bytes > best.bytes) best = { bytes, position };
   });
   return best;

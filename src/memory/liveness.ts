@@ -30,41 +30,50 @@ export interface Liveness {
 }
 
 /** For each value, the value whose bytes it took over first: the end of its chain of overwrites. */
-export function rootsOf(graph: Graph): readonly ValueId[] {
-  const root = graph.values.map((value) => value.id);
+export function rootsOf(graph: Pick<Graph, 'values' | 'nodes'>): ArrayLike<ValueId> {
+  const root = new Int32Array(graph.values.length);
+  for (let id = 0; id < root.length; id++) root[id] = id;
   for (const node of graph.nodes) {
     for (const { output, input } of node.overwrites) root[node.outputs[output]!] = root[node.inputs[input]!]!;
   }
   return root;
 }
 
-/** Live ranges of `graph` with the given scratch per node. Inputs live from the start, outputs to the end. */
-export function liveness(graph: Graph, workspaceBytes: (node: Node) => number): Liveness {
-  const root = rootsOf(graph);
-  const last = graph.nodes.length;
-  const birth = new Int32Array(graph.values.length);
-  const death = new Int32Array(graph.values.length);
-  const touched = new Uint8Array(graph.values.length);
-  const spansBackward = new Uint8Array(graph.values.length);
-  const bornForward = new Uint8Array(graph.values.length);
+export interface Lifetimes {
+  readonly root: ArrayLike<ValueId>;
+  /** First and last position of the block whose root a value is; -1 for what nothing makes or uses, and for other values. */
+  readonly birth: Int32Array;
+  readonly death: Int32Array;
+}
+
+/** Inputs live from the start, outputs to the end. */
+export function lifetimesOf({ values, nodes, inputs, outputs }: Graph): Lifetimes {
+  const root = rootsOf({ values, nodes });
+  const birth = new Int32Array(values.length).fill(-1);
+  const death = new Int32Array(values.length).fill(-1);
   const touch = (id: ValueId, position: number): void => {
     const block = root[id]!;
-    if (touched[block] === 0) birth[block] = position;
-    touched[block] = 1;
+    if (birth[block] === -1) birth[block] = position;
     death[block] = position;
   };
-  for (const id of graph.inputs) touch(id, 0);
-  graph.nodes.forEach((node, position) => {
-    for (const id of node.inputs) {
-      touch(id, position);
-      if (node.phase !== 'forward' && bornForward[id] === 1) spansBackward[root[id]!] = 1;
-    }
-    for (const id of node.outputs) {
-      touch(id, position);
-      if (node.phase === 'forward') bornForward[id] = 1;
-    }
+  for (const id of inputs) touch(id, 0);
+  nodes.forEach((node, position) => {
+    for (const id of node.inputs) touch(id, position);
+    for (const id of node.outputs) touch(id, position);
   });
-  for (const id of Object.values(graph.outputs)) touch(id, last);
+  for (const id of Object.values(outputs)) touch(id, nodes.length);
+  return { root, birth, death };
+}
+
+/** Live ranges of `graph` with the given scratch per node. */
+export function liveness(graph: Graph, workspaceBytes: (node: Node) => number): Liveness {
+  const { root, birth, death } = lifetimesOf(graph);
+  const spansBackward = new Uint8Array(graph.values.length);
+  const bornForward = new Uint8Array(graph.values.length);
+  for (const { phase, inputs, outputs } of graph.nodes) {
+    if (phase === 'forward') for (const id of outputs) bornForward[id] = 1;
+    else for (const id of inputs) if (bornForward[id] === 1) spansBackward[root[id]!] = 1;
+  }
 
   const ranges: LiveRange[] = [];
   const rangeOf = new Map<ValueId, number>();
@@ -78,7 +87,7 @@ export function liveness(graph: Graph, workspaceBytes: (node: Node) => number): 
       continue;
     }
     const [from, to] = [birth[block]!, death[block]!];
-    if (touched[block] === 0) continue; // made and used by nothing: removed nodes
+    if (from === -1) continue; // made and used by nothing: removed nodes
     let index = blockRange.get(block);
     if (index === undefined) {
       index = ranges.length;

@@ -6,10 +6,10 @@
 import { alignUp } from '../base/bytes.ts';
 import type { Attrs, Graph, Node, Value } from '../graph/graph.ts';
 import { byteCount, formatType, sameShape, type TensorType } from '../graph/shape.ts';
-import { liveAt, placeRanges, peakLive, type Placement } from './arena.ts';
+import { placeRanges, peakLive, summedUp, type Placement } from './arena.ts';
 import { checkPlacement } from './check.ts';
 import { placeRegions, type FileBlock } from './file-layout.ts';
-import { liveness, type Liveness } from './liveness.ts';
+import { lifetimesOf, liveness, type Liveness } from './liveness.ts';
 
 /** What the planner must know of a device: no device is needed to plan for it. */
 export interface MemoryRules {
@@ -60,34 +60,36 @@ function endOf(persistent: ReadonlyMap<string, PersistentBlock>, alignment: numb
  * last one counts what the host reads afterwards.
  */
 export function liveBytes(graph: Graph, rules: MemoryRules): Float64Array {
-  return liveAt(liveRanges(graph, rules).ranges, { alignment: rules.alignment, last: graph.nodes.length });
+  const { values, nodes } = graph;
+  const { birth, death } = lifetimesOf(graph);
+  const scratch = scratchOf(graph, rules);
+  const change = new Float64Array(nodes.length + 2);
+  values.forEach((value, id) => {
+    if (value.persistent || birth[id] === -1) return;
+    const bytes = alignUp(byteCount(value), rules.alignment);
+    change[birth[id]!]! += bytes;
+    change[death[id]! + 1]! -= bytes;
+  });
+  nodes.forEach((node, position) => {
+    const bytes = alignUp(scratch(node), rules.alignment);
+    change[position]! += bytes;
+    change[position + 1]! -= bytes;
+  });
+  return summedUp(change).subarray(0, nodes.length + 1);
 }
 
 /** Bytes of each persistent value of `graph`, by name. */
 export function persistentBlocks(graph: Graph, { alignment }: MemoryRules): ReadonlyMap<string, number> {
-  return new Map([...placePersistent([graph], alignment).values()].map(({ value }) => [value.name, alignUp(byteCount(value), alignment)]));
+  return new Map(persistentValues(graph).map((value) => [value.name, alignUp(byteCount(value), alignment)]));
 }
 
 function liveRanges(graph: Graph, rules: MemoryRules): Liveness {
-  const types = (ids: Node['inputs']): readonly TensorType[] => ids.map((id) => graph.values[id]!);
-  const known = knownScratch(rules);
-  return liveness(graph, (node) => {
-    let bytes = known.get(node);
-    if (bytes === undefined) {
-      bytes = rules.workspaceBytes(node.op, types(node.inputs), types(node.outputs), node.attrs);
-      known.set(node, bytes);
-    }
-    return bytes;
-  });
+  return liveness(graph, scratchOf(graph, rules));
 }
 
-/** Candidates share most of their nodes, as the same objects: their scratch is asked for once. */
-const scratchOfNodes = new WeakMap<MemoryRules, WeakMap<Node, number>>();
-
-function knownScratch(rules: MemoryRules): WeakMap<Node, number> {
-  const known = scratchOfNodes.get(rules) ?? new WeakMap<Node, number>();
-  scratchOfNodes.set(rules, known);
-  return known;
+function scratchOf({ values }: Graph, rules: MemoryRules): (node: Node) => number {
+  const types = (ids: Node['inputs']): readonly TensorType[] => ids.map((id) => values[id]!);
+  return ({ op, inputs, outputs, attrs }) => rules.workspaceBytes(op, types(inputs), types(outputs), attrs);
 }
 
 /** Plans and checks the memory of all `graphs` of a run, by name. Values that share a persistent name share bytes. */
@@ -115,13 +117,18 @@ export function planMemory(graphs: Readonly<Record<string, Graph>>, rules: Memor
   };
 }
 
+/** Those that no node makes by overwriting another: one for each place. */
+function persistentValues({ values, nodes }: Graph): readonly Value[] {
+  const overwriting = new Uint8Array(values.length);
+  for (const { overwrites, outputs } of nodes) for (const { output } of overwrites) overwriting[outputs[output]!] = 1;
+  return values.filter((value) => value.persistent && overwriting[value.id] === 0);
+}
+
 function placePersistent(graphs: readonly Graph[], alignment: number): ReadonlyMap<string, PersistentBlock> {
   const blocks = new Map<string, PersistentBlock>();
   let offset = 0;
   for (const graph of graphs) {
-    const overwritten = new Set(graph.nodes.flatMap((node) => node.overwrites.map((o) => node.outputs[o.output]!)));
-    for (const value of graph.values) {
-      if (!value.persistent || overwritten.has(value.id)) continue;
+    for (const value of persistentValues(graph)) {
       const known = blocks.get(value.name);
       if (known === undefined) {
         blocks.set(value.name, { value, offset });

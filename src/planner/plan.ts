@@ -6,11 +6,12 @@
 import { compilePlan, type PlannedRun, type PlanRequest, type Remedy } from '../compile/planned-run.ts';
 import { ALLOWABLE, type Settings } from '../run/run-config.ts';
 import type { Candidate } from './candidate.ts';
+import type { TrainingPlan } from '../run/training-plan.ts';
 import { Evaluator } from './evaluate.ts';
 import { reasonsFor } from './explain.ts';
 import { frontierOf } from './frontier.ts';
-import type { Found } from './path.ts';
-import { search, smallestOf } from './search.ts';
+import type { Found, Path } from './path.ts';
+import { narrow, search, smallestOf } from './search.ts';
 import { combinations, type Combination } from './space.ts';
 
 /** What `smallestOf` finds may be larger than the smallest by no more than this, as far as anybody has seen. */
@@ -70,12 +71,21 @@ function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readon
     if (smallest === undefined || least.candidate.bytes < smallest.candidate.bytes) smallest = least;
     // Not worth a search where even the smallest is far too large.
     if (least.candidate.bytes > request.memoryBytes * HOPELESS) continue;
+    const compiled = new Map<TrainingPlan, PlannedRun>();
+    const compileAt = (path: Path, index: number): PlannedRun => {
+      const { plan } = path.evaluate(index);
+      const planned = compiled.get(plan) ?? compilePlan(request, plan);
+      // A plan that fits is kept: the search may come back to it.
+      if (planned.fits) compiled.set(plan, planned);
+      path.correct(index, planned.report.forecastBytes);
+      return planned;
+    };
     for (;;) {
       const found = search(group, evaluator, request.memoryBytes);
       if (found === undefined) break;
-      const planned = compilePlan(request, found.candidate.plan);
+      const planned = compileAt(found.path, found.index);
       if (planned.fits) return { planned, chosen: found.candidate };
-      found.path.correct(found.index, planned.report.forecastBytes);
+      narrow(found, planned.report.forecastBytes, { budgetBytes: request.memoryBytes, bytesAt: (index) => compileAt(found.path, index).report.forecastBytes });
     }
   }
   const { path, index } = smallest!;

@@ -20,7 +20,7 @@ export function search(list: readonly Combination[], evaluator: Evaluator, budge
     if (found === undefined) return undefined;
     const trusted = evaluator.trustsProbes;
     const candidate = found.path.evaluate(found.index);
-    if (candidate.bytes > budgetBytes) narrow(found, candidate, budgetBytes);
+    if (candidate.bytes > budgetBytes) narrow(found, candidate.bytes, { budgetBytes, bytesAt: (index) => found.path.evaluate(index).bytes });
     else if (evaluator.trustsProbes === trusted) return { ...found, candidate };
   }
 }
@@ -64,15 +64,17 @@ function firstFitting(path: Path, budgetBytes: number, best: Candidate | undefin
   return small;
 }
 
-/** `candidate` is larger than its estimate and does not fit. How much larger tells where one could that is a little farther on. */
-function narrow({ path, index, candidate: estimated }: Found, candidate: Candidate, budgetBytes: number): void {
-  const more = candidate.bytes - estimated.bytes;
+/**
+ * The candidate at `index` turned out to need `bytes`, more than was thought, and does not fit. How much more tells where one could that is a little
+ * farther on. `bytesAt` finds out what those need, and the path remembers it.
+ */
+export function narrow({ path, index, candidate }: Found, bytes: number, { budgetBytes, bytesAt }: { readonly budgetBytes: number; bytesAt(index: number): number }): void {
   let tooBig = index;
-  let fits = firstWithin(path, { after: index, budgetBytes: budgetBytes - more });
-  if (fits === undefined || path.evaluate(fits).bytes > budgetBytes) return;
+  let fits = firstWithin(path, { after: index, budgetBytes: budgetBytes - (bytes - candidate.bytes) });
+  if (fits === undefined || bytesAt(fits) > budgetBytes) return;
   while (fits - tooBig > 1) {
     const middle: number = (tooBig + fits) >> 1;
-    if (path.evaluate(middle).bytes <= budgetBytes) fits = middle;
+    if (bytesAt(middle) <= budgetBytes) fits = middle;
     else tooBig = middle;
   }
 }
