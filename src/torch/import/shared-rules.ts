@@ -107,6 +107,8 @@ export const TRANSFORMERS_RULES: ImportRules = {
   label_smoothing_factor: ignored('fulltune does not smooth labels; the run differs'),
   auto_find_batch_size: ignored('fulltune finds the micro-batch before the run: leave per_device_train_batch_size out'),
   use_liger_kernel: ignored('fulltune has fused kernels of its own, and chunks the loss where that helps'),
+  do_train: (_value, sheet, from) => sheet.say(from, 'what fulltune train does'),
+  trust_remote_code: ignored('no code out of a model folder is ever run'),
   data_seed: ignored('fulltune has one seed'),
 };
 
