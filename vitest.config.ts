@@ -7,6 +7,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    // Minutes of whole runs: vitest.full.config.ts.
+    exclude: ['test/full/**'],
     environment: 'node',
     env: { FULLTUNE_CACHE: join(tmpdir(), 'fulltune-test-cache') },
     // Processes, not threads: the native device has threads of its own, and a crash must not take the suite with it.

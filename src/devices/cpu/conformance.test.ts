@@ -14,7 +14,7 @@ it('has the attributes of every op in the order of the op table', () => {
 });
 
 describe.each(targets.map(({ name }) => name))('%s', (isa) => {
-  const device = createCpuDevice({ isa, threads: 3, guardPages: true });
+  const device = createCpuDevice({ isa, threads: 2, guardPages: true });
   it.each([...OPS.keys()])('%s', async (name) => {
     expect(await conformanceFailures(device, CONFORMANCE_CASES.filter(({ op }) => op.name === name))).toEqual([]);
   }, 60_000);

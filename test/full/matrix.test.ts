@@ -19,9 +19,9 @@ import { readWeights } from '../../src/train/weights.ts';
 
 const ROWS = 4;
 const LENGTH = 128;
-const STEPS = 6;
+const STEPS = 4;
 const model = openModelDirectory(sharedPath('models/stories260K'));
-const device = createCpuDevice({ threads: 2 });
+const device = createCpuDevice({ threads: 1 });
 const layers = model.config.layers;
 const batch = (microBatchSize: number): Partial<TrainingPlan> => ({ batch: { rowsPerUpdate: ROWS, microBatchSize, accumulationSteps: ROWS / microBatchSize } });
 const adam = { beta1: 0.9, beta2: 0.999, weightDecay: 0.1 };

@@ -28,7 +28,7 @@ function trained(changes: Partial<RunConfig>): Promise<Trained> {
     const directory = join(folder, String(count++));
     const run = train({
       model: sharedPath('models/stories260K'), dataset: sharedPath('datasets/tinystories_sample.jsonl'), output_dir: directory, overlong: 'split',
-      max_length: 128, train_batch_size: 4, max_steps: 6, learning_rate: 1e-4, shuffle: false, threads: 2, ...changes,
+      max_length: 128, train_batch_size: 4, max_steps: 4, learning_rate: 1e-4, shuffle: false, threads: 1, ...changes,
     });
     const losses: number[] = [];
     for await (const event of run) if (event.kind === 'step') losses.push(event.loss);
@@ -66,11 +66,11 @@ describe.each(OPTIMIZERS.map((changes) => [name(changes), changes] as const))('%
 describe('threads', () => {
   it('change no bit', async () => {
     const changes = { optim: 'adamw', weight_decay: 0.1, packing: true, per_device_train_batch_size: 2 } as const;
-    const two = await trained(changes);
-    for (const threads of [1, 3]) {
+    const one = await trained(changes);
+    for (const threads of [2, 3]) {
       const other = await trained({ ...changes, threads });
-      expect(other.losses).toEqual(two.losses);
-      expect(other.weights.equals(two.weights)).toBe(true);
+      expect(other.losses).toEqual(one.losses);
+      expect(other.weights.equals(one.weights)).toBe(true);
     }
   });
 });

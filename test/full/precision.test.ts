@@ -23,7 +23,7 @@ function config(name: string, changes: Partial<RunConfig>): RunConfig {
   return {
     model: sharedPath('models/stories260K'), dataset: sharedPath('datasets/tinystories_sample.jsonl'), output_dir: join(folder, name), overlong: 'split',
     max_length: 128, train_batch_size: 4, per_device_train_batch_size: 2, max_steps: 8, learning_rate: 1e-3, lr_scheduler_type: 'constant', shuffle: false,
-    save_steps: 100, threads: 2, ...changes,
+    save_steps: 100, threads: 1, ...changes,
   };
 }
 
@@ -78,7 +78,7 @@ describe.each(CHOICES)('%s', (_name, changes, tolerance) => {
 
   it('gives the same bits for any micro-batch and any number of threads', async () => {
     const base = await trained(changes);
-    for (const other of [{ per_device_train_batch_size: 4 }, { per_device_train_batch_size: 1 }, { threads: 1 }, { threads: 3 }]) {
+    for (const other of [{ per_device_train_batch_size: 4 }, { per_device_train_batch_size: 1 }, { threads: 2 }, { threads: 3 }]) {
       const { losses, weights } = await trained({ ...changes, ...other });
       expect(losses, JSON.stringify(other)).toEqual(base.losses);
       expect(weights.equals(base.weights), JSON.stringify(other)).toBe(true);

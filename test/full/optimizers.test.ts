@@ -47,7 +47,7 @@ const CASES: readonly Case[] = [
 function config(name: string, changes: Partial<RunConfig>): RunConfig {
   return {
     model: sharedPath('models/stories260K'), dataset: sharedPath('datasets/tinystories_sample.jsonl'), output_dir: join(folder, name), overlong: 'split', shuffle: false,
-    max_length: 128, train_batch_size: 4, per_device_train_batch_size: 2, max_steps: STEPS, learning_rate: 5e-4, weight_decay: 0.1, save_steps: 100, threads: 2, ...changes,
+    max_length: 128, train_batch_size: 4, per_device_train_batch_size: 2, max_steps: STEPS, learning_rate: 5e-4, weight_decay: 0.1, save_steps: 100, threads: 1, ...changes,
   };
 }
 
