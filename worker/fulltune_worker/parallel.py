@@ -97,7 +97,8 @@ class Parallel:
             "mesh": init_device_mesh(self.ranks.device.type, (self.ranks.world_size,)),
             "reshard_after_forward": self.plan.sharding == "fsdp",
             "mp_policy": MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32, cast_forward_inputs=False),
-            "offload_policy": CPUOffloadPolicy() if self.plan.cpu_offload else OffloadPolicy(),
+            # Pinned memory is for copies to a GPU; where there is none, asking for it is an error.
+            "offload_policy": CPUOffloadPolicy(pin_memory=self.ranks.device.type == "cuda") if self.plan.cpu_offload else OffloadPolicy(),
         }
         for layer in model.layers:
             fully_shard(layer, **options)
