@@ -42,7 +42,9 @@ def join_ranks(plan: Plan, device: str, timeout_seconds: float) -> Ranks:
     if world_size > 1:
         # The CPU backend stays beside NCCL: norms of offloaded shards are summed on the host.
         backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds), device_id=place if place.type == "cuda" else None)
+        # The launcher's watch ends a run that hangs and says which rank does; the collectives wait longer, for runs that nobody watches.
+        patience = timedelta(seconds=2 * timeout_seconds + 60)
+        dist.init_process_group(backend, timeout=patience, device_id=place if place.type == "cuda" else None)
     return Ranks(rank, world_size, local_rank, place)
 
 
