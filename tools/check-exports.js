@@ -9,15 +9,18 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exportPlan, importConfig, TRAINER_NAMES } from '../dist/index.js';
 import { TRAINERS } from '../dist/torch/export/trainers.js';
 import { plainPlan } from '../dist/run/training-plan.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const [python, packages] = process.argv.slice(2);
-if (python === undefined) throw new Error('give the path of a Python that has transformers, trl and accelerate');
+const [given, packages] = process.argv.slice(2);
+if (given === undefined) throw new Error('give the path of a Python that has transformers, trl and accelerate');
+
+// It is started in another folder.
+const python = given.includes('/') ? resolve(given) : given;
 
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-exports-'));
 const dataset = join(folder, 'chat.jsonl');
@@ -62,7 +65,8 @@ try {
   writeFileSync(join(folder, 'cases.json'), JSON.stringify(cases));
   writeFileSync(join(folder, 'keys.json'), JSON.stringify(Object.fromEntries(TRAINER_NAMES.map((name) => [name, [...TRAINERS[name].keys]]))));
   const words = [join(root, 'tools', 'exports', 'check_exports.py'), folder, ...(packages === undefined ? [] : ['--packages', packages])];
-  const { status } = spawnSync(python, words, { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] });
+  const { status, error } = spawnSync(python, words, { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (error !== undefined) throw error;
   if (failures > 0) throw new Error(`${failures} configs do not come back as they went`);
   if (status !== 0) process.exitCode = 1;
 } finally {
