@@ -10,7 +10,8 @@ import type { Found } from './path.ts';
 import { searchEstimates, smallestOf } from './search.ts';
 import type { Combination } from './space.ts';
 
-const POINTS = 10;
+/** Budgets that are tried for plans which keep the numbers, and for each way of changing them. */
+const POINTS = { kept: 10, changed: 4 };
 
 export interface FrontierContext {
   readonly evaluator: Evaluator;
@@ -20,11 +21,11 @@ export interface FrontierContext {
 
 /** Most memory first. A plan that changes the numbers is there only where it needs less memory than all that do not. */
 export function frontierOf(chosen: Candidate, { evaluator, request, groups }: FrontierContext): readonly FrontierPoint[] {
-  const points = new Map<string, Candidate>([[JSON.stringify(chosen.plan), chosen]]);
-  const add = (found: Found | undefined): void => {
-    if (found === undefined) return;
-    const key = JSON.stringify(found.candidate.plan);
-    if (!points.has(key)) points.set(key, found.path.evaluate(found.index));
+  const found = new Map<string, Candidate>([[JSON.stringify(chosen.plan), chosen]]);
+  const add = (point: Found | undefined): void => {
+    if (point === undefined) return;
+    const key = JSON.stringify(point.candidate.plan);
+    if (!found.has(key)) found.set(key, point.path.evaluate(point.index));
   };
   let floor = Infinity;
   for (const group of groups) {
@@ -33,10 +34,11 @@ export function frontierOf(chosen: Candidate, { evaluator, request, groups }: Fr
     if (largest === undefined || smallest.bytes >= floor) continue;
     const top = Math.min(largest.bytes, floor - 1);
     const ratio = Math.min(1, smallest.bytes / top);
-    for (let i = 0; i < POINTS; i++) add(searchEstimates(group, evaluator, Math.floor(top * ratio ** (i / (POINTS - 1)))));
+    const points = group === groups[0] ? POINTS.kept : POINTS.changed;
+    for (let i = 0; i < points; i++) add(searchEstimates(group, evaluator, Math.floor(top * ratio ** (i / (points - 1)))));
     floor = smallest.bytes;
   }
-  const sorted = [...points.values()].sort((a, b) => b.bytes - a.bytes);
+  const sorted = [...found.values()].sort((a, b) => b.bytes - a.bytes);
   const kept = sorted.filter((candidate) => candidate === chosen || !sorted.some((other) => beats(other, candidate)));
   const changedBy = new Map(groups.flatMap((group) => group.map(({ plan, changed }) => [withoutProposals(plan), changed] as const)));
   return kept.map((candidate): FrontierPoint => {

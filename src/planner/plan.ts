@@ -36,7 +36,9 @@ function remediesFor(request: PlanRequest): readonly Remedy[] {
   const least = (changes: Partial<PlanRequest>): number => {
     const changed = { ...request, ...changes };
     const evaluator = new Evaluator(changed);
-    return byChanges(combinations(changed)).reduce((bytes, group) => Math.min(bytes, evaluatedSmallest(group, evaluator)), Infinity);
+    const ends = byChanges(combinations(changed)).map((group) => smallestOf(group, evaluator));
+    const { path, index } = ends.reduce((a, b) => (b.candidate.bytes < a.candidate.bytes ? b : a));
+    return path.evaluate(index).bytes;
   };
   const shorter = Math.max(64, Math.floor(maxLength / 128) * 64);
   const allowed: Settings = { ...settings, allow: [...ALLOWABLE] };
@@ -91,9 +93,4 @@ function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readon
   const { path, index } = smallest!;
   const chosen = path.evaluate(index);
   return { planned: compilePlan(request, chosen.plan), chosen };
-}
-
-function evaluatedSmallest(group: readonly Combination[], evaluator: Evaluator): number {
-  const { path, index } = smallestOf(group, evaluator);
-  return path.evaluate(index).bytes;
 }
