@@ -9,7 +9,7 @@ import type { MemoryPlan, ProgramMemory } from './memory-plan.ts';
  * Bytes that the process needs besides the arena: the runtime, its heap, the kernels' threads, staging buffers; and, per instruction, its form in
  * JavaScript and in C. Bounds measured on Linux with Node 20 to 24, no formula of what is in them; docs/experiments.md has the figures.
  */
-const PROCESS_BYTES = 104 * MIB;
+const PROCESS_BYTES = 112 * MIB;
 const INSTRUCTION_BYTES = 1.5 * KIB;
 
 /** The bound for programs of so many instructions in all. */

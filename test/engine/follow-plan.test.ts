@@ -25,7 +25,7 @@ const lossesOf = (events: readonly RunEvent[]): readonly number[] => events.flat
 const storedPlan = (name: string): TrainingPlan => JSON.parse(readFileSync(join(folder, name, 'plan.json'), 'utf8')) as TrainingPlan;
 
 it('reproduces the run of the plan', async () => {
-  const first = await follow(train(config('first', { memory: '120MiB' })));
+  const first = await follow(train(config('first', { memory: '130MiB' })));
   const plain = storedPlan('first');
   const second = await follow(train(config('second'), { plan: plain }));
   expect(storedPlan('second')).toEqual(plain);
