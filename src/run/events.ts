@@ -126,7 +126,7 @@ export interface EndEvent {
   readonly modelStep: number | null;
   /** Of the process; on PyTorch per rank, and null where no planner has estimated it. */
   readonly plannedBytes: number | null;
-  /** The most that the process (on PyTorch: any rank) ever held, as the operating system counts it. */
+  /** The most that the process (on PyTorch: the largest rank) ever held, as the operating system counts it. */
   readonly peakResidentBytes: number;
   /** As planned; null when the planner did not know this machine. */
   readonly predictedStepMs: number | null;
