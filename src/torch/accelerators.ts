@@ -64,7 +64,7 @@ export const ACCELERATORS: readonly Accelerator[] = [
   cuda('NVIDIA A10G', [], [24, 22.07, 600, 70, null, PCIE4], LLM_ANALYSIS, 'another table has 125, the rate of the A10'),
   cuda('NVIDIA A100-SXM-40GB', ['a100-40gb', 'a100-sxm4-40gb'], [40, 39.5, 1555, 312, 19.5, 300], `${LLM_ANALYSIS}; ${STAS}`),
   cuda('NVIDIA A100-SXM-80GB', ['a100', 'a100-80gb', 'a100-sxm', 'a100-sxm4-80gb'], [80, 79.15, 2039, 312, 19.5, 300], `${LLM_ANALYSIS}; ${STAS}`),
-  cuda('NVIDIA A100-PCIe-80GB', ['a100-pcie'], [80, 79.15, 1935, 312, 19.5, PCIE4], `${LLM_ANALYSIS}; ${STAS}`),
+  cuda('NVIDIA A100-PCIe-80GB', ['a100-pcie', 'a100-80gb-pcie'], [80, 79.15, 1935, 312, 19.5, PCIE4], `${LLM_ANALYSIS}; ${STAS}`),
   cuda('NVIDIA L4', [], [24, 22.05, 300, 121, 30.3, PCIE4], "winston-zhang-orz/gpu-specs specs.md; bandwidth from the maker's data sheet"),
   cuda('NVIDIA L40S', [], [48, 44.4, 864, 362, 91.6, PCIE4], `${STAS}; winston-zhang-orz/gpu-specs specs.md`),
   cuda('NVIDIA RTX A6000', ['a6000'], [48, 47.5, 768, 154.8, 38.71, PCIE4], `${LLM_ANALYSIS}; HF dataset ohdoking/gpu_spec (f32)`),
@@ -93,3 +93,8 @@ export const ACCELERATORS: readonly Accelerator[] = [
   row('tpu', 'Google TPU v5p', ['v5p'], [95, null, 2765, 459, null, 600], `${TPU}/v5p`, 'link from 4800 Gbit/s per chip'),
   row('tpu', 'Google TPU v6e', ['v6e', 'trillium'], [32, null, 1638, 918, null, 400], `${TPU}/v6e`, 'link: half of 800 GB/s in both directions'),
 ];
+
+/** As names are compared: without maker, case and signs. */
+export function plainName(text: string): string {
+  return text.toLowerCase().replace(/\b(nvidia|geforce|amd|radeon|instinct|google|apple|tesla)\b/g, '').replaceAll(/[^a-z0-9]/g, '');
+}

@@ -6,7 +6,7 @@ import type { PythonProbe } from './python.ts';
 
 const config = { model: 'm', dataset: 'd.jsonl' };
 const packages = { torch: '2.13.0', transformers: '5.24.0', safetensors: '0.8.0', numpy: '2.4.6', torchao: null, bitsandbytes: null };
-const gpu: PythonProbe = { python: '3.12.1', executable: '/py', packages, devices: [{ kind: 'cuda', name: 'H200', bytes: 1 }] };
+const gpu: PythonProbe = { python: '3.12.1', executable: '/py', packages, devices: [{ kind: 'cuda', name: 'H200', bytes: 1, freeBytes: 1, bf16: true }] };
 
 const machine = (probe: PythonProbe | Error | undefined): Machine => ({
   hasGpu: () => probe !== undefined,
@@ -34,7 +34,7 @@ describe('the engine', () => {
     expect(await chooseEngine({ ...config, engine: 'torch' }, undefined, machine(undefined))).toEqual({ engine: 'torch', choices: [] });
     expect((await chooseEngine(config, { engine: 'torch' } as TorchPlan, machine(undefined))).engine).toBe('torch');
     await expect(chooseEngine({ ...config, engine: 'embedded' }, { engine: 'torch' } as TorchPlan, machine(undefined))).rejects.toThrow('the plan is for the torch engine');
-    expect((await chooseEngine({ ...config, memory: '8GiB' }, undefined, machine(gpu))).choices[0]?.reason).toBe('memory is set');
+    expect((await chooseEngine({ ...config, offload_activation_layers: 2 }, undefined, machine(gpu))).choices[0]?.reason).toBe('offload_activation_layers is set');
   });
 
   it('takes no settings of the other one', async () => {

@@ -20,7 +20,7 @@ const TORCH_ONLY = [
   'nproc_per_node', 'nnodes', 'rdzv_endpoint', 'rank_timeout', 'sharding', 'cpu_offload', 'attn_implementation', 'torch_compile',
 ] as const satisfies readonly (keyof RunConfig)[];
 /** … and on the embedded one. */
-const EMBEDDED_ONLY = ['device', 'memory', 'offload_optimizer_state', 'offload_activation_layers'] as const satisfies readonly (keyof RunConfig)[];
+const EMBEDDED_ONLY = ['device', 'offload_optimizer_state', 'offload_activation_layers'] as const satisfies readonly (keyof RunConfig)[];
 
 /** How the machine is asked; tests put something else here. */
 export interface Machine {

@@ -5,7 +5,7 @@
 
 import { formatBytes, GIB, parseBytes } from '../base/bytes.ts';
 import { FulltuneError, nearest } from '../base/errors.ts';
-import { ACCELERATORS, type Accelerator } from './accelerators.ts';
+import { ACCELERATORS, plainName, type Accelerator } from './accelerators.ts';
 
 export interface DeviceSpec {
   /** As it is shown: `8 × NVIDIA H100-SXM`. */
@@ -43,7 +43,7 @@ export function parseDevice(text: string): DeviceSpec {
 
 function fromName(rest: string, text: string): Pick<DeviceSpec, 'accelerator' | 'memoryBytes'> {
   const [name = '', memory] = rest.split(':');
-  const accelerator = ACCELERATORS.find((each) => [each.name, ...each.aliases].some((spelling) => plain(spelling) === plain(name)));
+  const accelerator = ACCELERATORS.find((each) => [each.name, ...each.aliases].some((spelling) => plainName(spelling) === plainName(name)));
   if (accelerator === undefined) throw unknownDevice(name, text);
   if (memory === undefined) return { accelerator, memoryBytes: Math.floor(accelerator.usableGiB * GIB) };
   // The share that the driver and the firmware keep is that of the table's row.
@@ -75,8 +75,8 @@ function bytesIn(memory: string, text: string): number {
 }
 
 function unknownDevice(name: string, text: string): FulltuneError {
-  const spellings = ACCELERATORS.flatMap((each) => [each.name, ...each.aliases].map((spelling) => [plain(spelling), shortName(each)] as const));
-  const near = nearest(plain(name), spellings.map(([spelling]) => spelling));
+  const spellings = ACCELERATORS.flatMap((each) => [each.name, ...each.aliases].map((spelling) => [plainName(spelling), shortName(each)] as const));
+  const near = nearest(plainName(name), spellings.map(([spelling]) => spelling));
   const found = spellings.find(([spelling]) => spelling === near)?.[1];
   const list = ACCELERATORS.map(shortName).join(', ');
   return wrong(text, `names '${name}', which is not in the table of devices`, `${found === undefined ? '' : `Did you mean ${found}? `}There are ${list}.\n  ${HELP}`);
@@ -90,8 +90,4 @@ function shortName({ name, aliases, family }: Accelerator): string {
 
 function wrong(text: string, problem: string, remedy: string): FulltuneError {
   return new FulltuneError('E_CONFIG', `--device '${text}' ${problem}`, { where: '--device', remedy });
-}
-
-function plain(text: string): string {
-  return text.toLowerCase().replace(/\b(nvidia|geforce|amd|radeon|instinct|google|apple|tesla)\b/g, '').replaceAll(/[^a-z0-9]/g, '');
 }

@@ -2,7 +2,6 @@
 
 import { basename } from 'node:path';
 import { existsSync } from 'node:fs';
-import { parseBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import { BatchSource } from '../data/batches.ts';
 import { prepareData, type DataStatistics } from '../data/prepare.ts';
@@ -22,7 +21,7 @@ import { countShape, shapeOfConfig, type ModelShape } from './model-shape.ts';
 import { planTorch, type PlannedTorch } from './plan-torch.ts';
 import { findPublicModel, unknownModel } from './public-models.ts';
 import { rowsOf } from './torch-rows.ts';
-import type { TorchRequest } from './torch-space.ts';
+import { budgetOfDevice, countFrozen, torchRequest, type FrozenParameters } from './torch-request.ts';
 
 export interface DevicePlanResult extends Omit<PlannedTorch, 'fits'> {
   readonly kind: 'fits' | 'too-small';
@@ -65,10 +64,7 @@ export async function planDevice(config: PlanConfig, deviceText: string, options
   const rowLength = prepared?.maxLength ?? settings.max_length ?? Math.min(1024, directory === undefined ? shape.maxPositions : longestRow(directory.config));
   const rows = rowsOf(config, device.worldSize, rowLength);
   const frozen = frozenOf(settings, directory);
-  const planned = planTorch({
-    settings, shape, device, rowLength, bucketLengths: prepared?.bucketLengths ?? [rowLength], ...rows, memoryBytes: Math.min(device.memoryBytes, settings.memory === undefined ? Infinity : parseBytes(settings.memory, 'memory')),
-    frozen: frozen.names, frozenParameters: frozen.count, pinned: pinnedBy(settings),
-  });
+  const planned = planTorch(torchRequest({ settings, shape, device, rowLength, bucketLengths: prepared?.bucketLengths ?? [rowLength], rows, frozen }));
   const { fits, ...facts } = planned;
   const { batch } = planned.plan;
   let totalSteps: number | undefined;
@@ -83,18 +79,10 @@ export async function planDevice(config: PlanConfig, deviceText: string, options
   }
   return {
     kind: fits ? 'fits' : 'too-small', engine: 'torch', ...facts, device: { name: device.name, memoryBytes: device.memoryBytes, worldSize: device.worldSize, devicesPerNode: device.devicesPerNode },
-    budgetBytes: Math.min(device.memoryBytes, settings.memory === undefined ? Infinity : parseBytes(settings.memory, 'memory')),
+    budgetBytes: budgetOfDevice(settings, device),
     model: { name: shape.name, type: found.type, parameters: countShape(shape).total }, data, rowLength, totalSteps, stepMs: planned.time.updateMs, tokensPerSecond: planned.time.tokensPerSecond,
     choices: choicesOf(config, { rowLength, rowsPerUpdate: batch.rowsPerUpdate, reason: prepared?.maxLengthReason }),
     notices: [...found.notices, ...lengthNotices(found, rowLength), ...(prepared?.notices ?? [`planned without data: rows of ${rowLength} tokens, all full, every token with loss`]), ...deviceNotices(device, planned, batch)],
-  };
-}
-
-/** What the settings say of techniques that only PyTorch has. */
-function pinnedBy({ sharding, cpu_offload: cpuOffload, attn_implementation: attention, torch_compile: compile }: Settings): NonNullable<TorchRequest['pinned']> {
-  return {
-    ...(sharding === undefined ? {} : { sharding }), ...(cpuOffload === undefined ? {} : { cpuOffload }), ...(compile === undefined ? {} : { compile }),
-    ...(attention === undefined ? {} : { attention: attention === 'flex_attention' ? 'flex' : attention }),
   };
 }
 
@@ -125,12 +113,10 @@ async function readData(settings: Settings, { directory, shape }: FoundModel, op
   });
 }
 
-function frozenOf({ freeze }: Settings, directory: ModelDirectory | undefined): { readonly names: readonly string[]; readonly count: number } {
+function frozenOf({ freeze }: Settings, directory: ModelDirectory | undefined): FrozenParameters {
   if (freeze.length === 0) return { names: [], count: 0 };
   if (directory === undefined) throw new FulltuneError('E_CONFIG', 'freeze names parameters, and of this model only the sizes are known', { where: 'freeze', remedy: 'Give the folder of the model: its config.json is enough.' });
-  const names = frozenParameters(freeze, directory);
-  const count = directory.parameters.filter(({ name }) => names.includes(name)).reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
-  return { names, count };
+  return countFrozen(frozenParameters(freeze, directory), directory);
 }
 
 function lengthNotices({ directory, shape }: FoundModel, rowLength: number): readonly string[] {

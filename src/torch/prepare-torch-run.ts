@@ -10,8 +10,12 @@ import { requireSoundPlan } from '../run/torch-plan-schema.ts';
 import { hasGpu } from './choose-engine.ts';
 import { defaultTorchPlan, type TorchPlanRequest } from './default-plan.ts';
 import { requireSameRun } from './follow-torch-plan.ts';
+import { shapeOfConfig } from './model-shape.ts';
+import { planForFound, type FoundPlan } from './plan-found.ts';
 import { probePython, pythonCommand, type PythonProbe } from './python.ts';
 import { installCommand, requirements } from './requirements.ts';
+import { countFrozen } from './torch-request.ts';
+import { rowsOf } from './torch-rows.ts';
 
 export interface PreparedTorchRun extends RunInputs {
   readonly plan: TorchPlan;
@@ -23,8 +27,10 @@ export interface PreparedTorchRun extends RunInputs {
 }
 
 export interface TorchPrepareOptions extends InputOptions {
-  /** The plan to follow, or who makes one. Default: what the settings say. */
+  /** The plan to follow, or who makes one. Default: the planner's, where torch sees a GPU; else what the settings say. */
   readonly plan?: TorchPlan | ((request: TorchPlanRequest) => TorchPlan);
+  /** Of a run that goes on with a new plan. */
+  readonly rowsPerUpdate?: number;
   readonly choices?: readonly Choice[];
   readonly notices?: readonly string[];
   /** The run is started elsewhere: what this machine has installed does not matter. */
@@ -32,7 +38,7 @@ export interface TorchPrepareOptions extends InputOptions {
 }
 
 /** Settings that only the embedded engine has. */
-const EMBEDDED_ONLY = ['memory', 'offload_optimizer_state', 'offload_activation_layers'] as const satisfies readonly (keyof RunConfig)[];
+const EMBEDDED_ONLY = ['offload_optimizer_state', 'offload_activation_layers'] as const satisfies readonly (keyof RunConfig)[];
 
 export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOptions = {}): Promise<PreparedTorchRun> {
   refuseEmbeddedKeys(config);
@@ -49,16 +55,39 @@ export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOp
   const request: TorchPlanRequest = {
     settings, model: model.config, maxLength: data.maxLength, bucketLengths: data.bucketLengths, frozen, worldSize: nodes * ranksPerNode, ranksPerNode,
   };
-  const plan = typeof options.plan === 'function' ? options.plan(request) : (given ?? defaultTorchPlan(request));
+  const { plan, choices, notices } = options.plan === undefined
+    ? makePlan(config, inputs, { ...request, ...(options.rowsPerUpdate === undefined ? {} : { rowsPerUpdate: options.rowsPerUpdate }) }, probe)
+    : { plan: typeof options.plan === 'function' ? options.plan(request) : options.plan, choices: [], notices: [] };
   requireSoundPlan(plan, 'settings');
   if (given !== undefined) requireSameRun(given, config, request);
   if (probe !== undefined) requirePackages(probe, plan);
-  return { ...inputs, plan, python, deviceGiven: config.device !== undefined, notices: options.notices ?? [], choices: [...(options.choices ?? []), ...choicesOf(config, inputs, data, plan.batch.rowsPerUpdate, plan.packing.rowLengths)] };
+  return {
+    ...inputs, plan, python, deviceGiven: config.device !== undefined, notices: [...(options.notices ?? []), ...notices],
+    choices: [...(options.choices ?? []), ...choicesOf(config, inputs, data, plan.batch.rowsPerUpdate, plan.packing.rowLengths), ...choices],
+  };
 }
 
-/** Looking at the devices means importing torch, which takes seconds: only where their number matters. */
+/** Looking at the devices means importing torch, which takes seconds: only where the plan depends on them. */
 function usesDevices(config: RunConfig, plan: TorchPrepareOptions['plan']): boolean {
-  return config.nproc_per_node === undefined && config.device === undefined && typeof plan !== 'object' && hasGpu();
+  return config.device === undefined && hasGpu() && (plan === undefined || (typeof plan === 'function' && config.nproc_per_node === undefined));
+}
+
+/** The planner's choice for the devices that torch sees. Without any, or where the run is started elsewhere, estimates have nothing to go by. */
+function makePlan(config: RunConfig, { settings, model, data, frozen }: RunInputs, request: TorchPlanRequest, probe: PythonProbe | undefined): FoundPlan {
+  const { worldSize, ranksPerNode, rowsPerUpdate: kept, maxLength } = request;
+  const found = probe?.devices === undefined ? undefined : planForFound(probe.devices, { worldSize, ranksPerNode }, {
+    settings, shape: shapeOfConfig(model.name, model.config), rowLength: maxLength, bucketLengths: data.bucketLengths, frozen: countFrozen(frozen, model),
+    rows: rowsOf(kept === undefined ? config : { ...config, train_batch_size: kept }, worldSize, maxLength),
+  });
+  if (found !== undefined) return found;
+  if (settings.memory !== undefined) {
+    throw new FulltuneError('E_CONFIG', `memory is ${settings.memory}, and ${probe === undefined ? 'no device is known' : 'torch sees no GPU'} to plan for`, {
+      where: 'engine, memory',
+      remedy: probe === undefined ? 'Plan with fulltune plan --device NAME --json > plan.json, and give --plan plan.json.' : 'Leave memory out, or use engine embedded, which plans for the CPU.',
+    });
+  }
+  const remark = 'the plan is what the settings say and else the plainest; for one that fits a device: fulltune plan --device NAME --json > plan.json, then --plan plan.json';
+  return { plan: defaultTorchPlan(request), choices: [], notices: probe === undefined ? [remark] : [] };
 }
 
 function refuseEmbeddedKeys(config: RunConfig): void {

@@ -15,11 +15,13 @@ const probeSchema = z.object({
   executable: z.string(),
   packages: z.object({ torch: version, transformers: version, safetensors: version, numpy: version, torchao: version, bitsandbytes: version }),
   /** Besides the CPU. */
-  devices: z.array(z.object({ kind: z.enum(['cuda', 'rocm', 'mps']), name: z.string(), bytes: z.number().nullable() })).exactOptional(),
+  devices: z.array(z.object({ kind: z.enum(['cuda', 'rocm', 'mps']), name: z.string(), bytes: z.number().nullable(), freeBytes: z.number().nullable(), bf16: z.boolean() })).exactOptional(),
   devicesError: z.string().exactOptional(),
 });
 
 export type PythonProbe = z.output<typeof probeSchema>;
+/** A device as torch names it, its memory in all and what of it is free now (null: not known), and whether it has bf16 of its own. */
+export type ProbedDevice = NonNullable<PythonProbe['devices']>[number];
 
 const PROBE_TIMEOUT_MS = 120_000;
 

@@ -18,7 +18,7 @@ import { readTrainerState } from '../train/run-files.ts';
 import { FIXED_KEYS, refuseChanges, storedConfig } from '../train/stored-config.ts';
 import type { RunControl, RunResult } from '../train/trainer.ts';
 import type { ResumeOptions } from '../train/training-run.ts';
-import { defaultTorchPlan, revisedTorchPlan } from './default-plan.ts';
+import { revisedTorchPlan } from './default-plan.ts';
 import { workerFailure } from './failure.ts';
 import { jobPathOf, totalStepsOf, WORKER_FILES, writeJob } from './job.ts';
 import { launchWorker } from './launch.ts';
@@ -80,7 +80,7 @@ export async function prepareResume(
   const checkpoint = name === undefined ? await newestCheckpoint(runDirectory, { verify: true }) : await namedCheckpoint(runDirectory, name);
   const prepared = await prepareTorchRun({ nproc_per_node: stored.ranksPerNode, nnodes: stored.worldSize / stored.ranksPerNode, ...config }, {
     ...options,
-    plan: (request) => (replan ? defaultTorchPlan({ ...request, rowsPerUpdate: stored.batch.rowsPerUpdate }) : revisedTorchPlan(stored, changes, request)),
+    ...(replan || changes.memory !== undefined ? { rowsPerUpdate: stored.batch.rowsPerUpdate } : { plan: (request) => revisedTorchPlan(stored, changes, request) }),
   });
   requireStepsLeft(runDirectory, checkpoint?.path, prepared);
   checkDisk(runDirectory, prepared);
