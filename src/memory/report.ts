@@ -16,7 +16,9 @@ const INSTRUCTION_BYTES = 1.5 * KIB;
 
 /** The bound for programs of so many instructions in all. */
 export function processBytesFor(instructions: number): number {
-  const major = Number(process.versions.node.split('.')[0]);
+  // Node names itself there from version 21 on; a browser, where plans are made too, has the bound of the older ones.
+  const { navigator } = globalThis as { readonly navigator?: { readonly userAgent: string } };
+  const major = Number(/^Node\.js\/(\d+)/.exec(navigator?.userAgent ?? '')?.[1] ?? 0);
   return alignUp((major >= 24 ? PROCESS_BYTES_FROM_NODE_24 : PROCESS_BYTES) + instructions * INSTRUCTION_BYTES, MIB);
 }
 
