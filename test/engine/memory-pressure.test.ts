@@ -4,10 +4,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it, vi } from 'vitest';
-import { resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
+import { resume, train, type RunConfig } from '../../src/index.ts';
 import type { MemoryPressure } from '../../src/devices/cpu/memory-pressure.ts';
 import type { watchMemory, WatchOptions } from '../../src/train/memory-watch.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
+import { collectEvents } from '../support/run-events.ts';
 
 let machine: MemoryPressure = { kind: 'calm' };
 // The watch itself, looking at this machine and often.
@@ -26,19 +27,10 @@ function config(name: string): RunConfig {
   };
 }
 
-async function events(run: TrainingRun, onEvent: (event: RunEvent) => void = () => undefined): Promise<readonly RunEvent[]> {
-  const seen: RunEvent[] = [];
-  for await (const event of run) {
-    seen.push(event);
-    onEvent(event);
-  }
-  return seen;
-}
-
 it('stops with a checkpoint and goes on from it', async () => {
-  const whole = await events(train(config('whole')));
+  const whole = await collectEvents(train(config('whole')));
   const run = train(config('short'));
-  const first = await events(run, (event) => {
+  const first = await collectEvents(run, (event) => {
     if (event.kind === 'step' && event.step === 3) machine = { kind: 'pressure', reason: 'the machine has 100.0 MiB free of 4.00 GiB', freeBytes: 100 * 2 ** 20 };
   });
   machine = { kind: 'calm' };

@@ -4,8 +4,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSyn
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
+import { resume, train, type RunConfig, type RunEvent } from '../../src/index.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
+import { collectEvents } from '../support/run-events.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -17,22 +18,13 @@ function config(name: string, changes: Partial<RunConfig> = {}): RunConfig {
   };
 }
 
-async function events(run: TrainingRun, onEvent: (event: RunEvent) => void = () => undefined): Promise<readonly RunEvent[]> {
-  const seen: RunEvent[] = [];
-  for await (const event of run) {
-    seen.push(event);
-    onEvent(event);
-  }
-  return seen;
-}
-
 const bytes = (run: string, file: string): Buffer => readFileSync(join(folder, run, file));
 const lossesOf = (list: readonly RunEvent[]): readonly number[] => list.flatMap((event) => (event.kind === 'step' ? [event.loss] : []));
 
 describe('resume', () => {
   let whole: readonly RunEvent[];
   beforeAll(async () => {
-    whole = await events(train(config('whole')));
+    whole = await collectEvents(train(config('whole')));
   });
 
   it('learns something to begin with', () => {
@@ -44,13 +36,13 @@ describe('resume', () => {
   it.each([3, 5, 9])('goes on bit for bit after an interruption behind step %i', async (stopAfter) => {
     const name = `stopped-${stopAfter}`;
     const stop = new AbortController();
-    const first = await events(train(config(name), { signal: stop.signal }), (event) => {
+    const first = await collectEvents(train(config(name), { signal: stop.signal }), (event) => {
       if (event.kind === 'step' && event.step === stopAfter) stop.abort();
     });
     const end = first.at(-1)!;
     expect(end).toMatchObject({ kind: 'end', reason: 'interrupted', modelPath: null });
     expect(existsSync(join(folder, name, 'model'))).toBe(false);
-    const second = await events(resume(join(folder, name)));
+    const second = await collectEvents(resume(join(folder, name)));
     expect([...lossesOf(first), ...lossesOf(second)]).toEqual(lossesOf(whole));
     for (const file of ['model/model.safetensors', 'checkpoint-12/optimizer.safetensors', 'checkpoint-12/model.safetensors']) {
       expect(bytes(name, file).equals(bytes('whole', file)), file).toBe(true);
@@ -63,7 +55,7 @@ describe('resume', () => {
 
   it('goes back to an earlier checkpoint, also when the newest is damaged', async () => {
     const stop = new AbortController();
-    await events(train(config('damaged', { save_total_limit: 3 }), { signal: stop.signal }), (event) => {
+    await collectEvents(train(config('damaged', { save_total_limit: 3 }), { signal: stop.signal }), (event) => {
       if (event.kind === 'step' && event.step === 11) stop.abort();
     });
     const newest = readdirSync(join(folder, 'damaged')).filter((name) => name.startsWith('checkpoint-')).sort((a, b) => Number(b.slice(11)) - Number(a.slice(11)))[0]!;
@@ -74,7 +66,7 @@ describe('resume', () => {
     await expect(resume(join(folder, 'damaged')).result).rejects.toMatchObject({ code: 'E_CHECKPOINT', remedy: expect.stringContaining('checkpoint-10') as unknown });
     truncateSync(file, 1000);
     await expect(resume(join(folder, 'damaged')).result).rejects.toMatchObject({ code: 'E_CHECKPOINT' });
-    const again = await events(resume(join(folder, 'damaged'), {}, { checkpoint: 'checkpoint-10' }));
+    const again = await collectEvents(resume(join(folder, 'damaged'), {}, { checkpoint: 'checkpoint-10' }));
     expect(lossesOf(again)).toEqual(lossesOf(whole).slice(10));
     expect(bytes('damaged', 'model/model.safetensors').equals(bytes('whole', 'model/model.safetensors'))).toBe(true);
   });
@@ -118,7 +110,7 @@ describe('resume', () => {
   });
 
   it('trains further when a finished run gets more steps', async () => {
-    await events(train(config('more', { max_steps: 5, lr_scheduler_type: 'constant' })));
+    await collectEvents(train(config('more', { max_steps: 5, lr_scheduler_type: 'constant' })));
     const result = await resume(join(folder, 'more'), { max_steps: 8 }).result;
     expect(result).toMatchObject({ reason: 'finished', step: 8 });
   });

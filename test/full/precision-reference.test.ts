@@ -8,12 +8,13 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { plan, resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
+import { plan, resume, train, type RunConfig, type RunEvent } from '../../src/index.ts';
 import { WeightFiles } from '../../src/files/weight-files.ts';
 import { decodeElements, encodeElements } from '../../src/graph/dtype.ts';
 import { initModel } from '../../src/train/init-model.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
 import type { StepEvent } from '../../src/run/events.ts';
+import { collectEvents } from '../support/run-events.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -40,15 +41,6 @@ function config(name: string, changes: Partial<RunConfig> = {}): RunConfig {
   };
 }
 
-async function events(run: TrainingRun, onEvent: (event: RunEvent) => void = () => undefined): Promise<readonly RunEvent[]> {
-  const seen: RunEvent[] = [];
-  for await (const event of run) {
-    seen.push(event);
-    onEvent(event);
-  }
-  return seen;
-}
-
 const stepsOf = (list: readonly RunEvent[]): readonly StepEvent[] => list.flatMap((event) => (event.kind === 'step' ? [event] : []));
 const lossesOf = (list: readonly RunEvent[]): readonly number[] => stepsOf(list).map(({ loss }) => loss);
 const bytes = (run: string, file: string): Buffer => readFileSync(join(folder, run, file));
@@ -73,12 +65,12 @@ async function tensorsOf(path: string): Promise<ReadonlyMap<string, Stored>> {
 
 /** Runs to the end, and again in two parts with an interruption behind step 3. */
 async function interrupted(name: string, changes: Partial<RunConfig>): Promise<{ readonly whole: readonly RunEvent[]; readonly parts: readonly RunEvent[] }> {
-  const whole = await events(train(config(`${name}-whole`, changes)));
+  const whole = await collectEvents(train(config(`${name}-whole`, changes)));
   const stop = new AbortController();
-  const first = await events(train(config(`${name}-parts`, changes), { signal: stop.signal }), (event) => {
+  const first = await collectEvents(train(config(`${name}-parts`, changes), { signal: stop.signal }), (event) => {
     if (event.kind === 'step' && event.step === 3) stop.abort();
   });
-  const second = await events(resume(join(folder, `${name}-parts`)));
+  const second = await collectEvents(resume(join(folder, `${name}-parts`)));
   return { whole, parts: [...first, ...second] };
 }
 
@@ -125,7 +117,7 @@ describe('bf16 activations and bf16 weights', () => {
   });
 
   it('start from the base weights rounded to nearest', async () => {
-    await events(train(config('still', { bf16_weights: true, learning_rate: 1e-12, max_steps: 1 })));
+    await collectEvents(train(config('still', { bf16_weights: true, learning_rate: 1e-12, max_steps: 1 })));
     const base = await tensorsOf(small);
     const held = await tensorsOf(join(folder, 'still', 'checkpoint-1'));
     for (const [name, { dtype, bytes: content }] of held) {
@@ -159,7 +151,7 @@ describe('fp16', () => {
   it('learns, with losses near those of f32 that do not show the loss scale', async () => {
     const losses = lossesOf(run.whole);
     expect(losses.at(-1)!).toBeLessThan(0.8 * losses[0]!);
-    const plain = stepsOf(await events(train(config('f32'))));
+    const plain = stepsOf(await collectEvents(train(config('f32'))));
     const [first] = stepsOf(run.whole);
     expect(Math.abs(first!.loss / plain[0]!.loss - 1)).toBeLessThan(1e-3);
     expect(plain.every((event) => event.lossScale === undefined && event.skipped === undefined)).toBe(true);
@@ -168,7 +160,7 @@ describe('fp16', () => {
   });
 
   it('trains stories260K', async () => {
-    const losses = lossesOf(await events(train(config('stories', { model: sharedPath('models/stories260K'), fp16: true, learning_rate: 1e-3 }))));
+    const losses = lossesOf(await collectEvents(train(config('stories', { model: sharedPath('models/stories260K'), fp16: true, learning_rate: 1e-3 }))));
     expect(losses[0]!).toBeLessThan(3);
     expect(losses.at(-1)!).toBeLessThan(0.8 * losses[0]!);
   });
@@ -187,7 +179,7 @@ describe('gradients that overflow', () => {
   /** A run whose checkpoint of step 2 says that the loss scale is so large. */
   async function atScale(name: string, scale: number): Promise<string> {
     const stop = new AbortController();
-    await events(train(config(name, { fp16: true, save_steps: 2, max_steps: 8 }), { signal: stop.signal }), (event) => {
+    await collectEvents(train(config(name, { fp16: true, save_steps: 2, max_steps: 8 }), { signal: stop.signal }), (event) => {
       if (event.kind === 'step' && event.step === 2) stop.abort();
     });
     const checkpoint = join(folder, name, 'checkpoint-2');
@@ -206,7 +198,7 @@ describe('gradients that overflow', () => {
   it('skip the update: weights, state and the step of the optimizer stay; the scale is halved and the data go on', async () => {
     const path = await atScale('skipping', 2 ** 40);
     cpSync(join(path, 'checkpoint-2'), join(folder, 'before'), { recursive: true });
-    const list = await events(resume(path, { max_steps: 4, save_steps: 1, save_total_limit: 9, logging_steps: 100 }));
+    const list = await collectEvents(resume(path, { max_steps: 4, save_steps: 1, save_total_limit: 9, logging_steps: 100 }));
     const steps = stepsOf(list);
     // All of them are reported although logging_steps is far.
     expect(steps.map(({ step, lossScale, skipped, gradientNorm }) => ({ step, lossScale, skipped, gradientNorm }))).toEqual([
@@ -224,7 +216,7 @@ describe('gradients that overflow', () => {
   });
 
   it('go on until the scale fits, and double it after 2000 good updates', async () => {
-    const list = stepsOf(await events(resume(await atScale('growing', 1024), { max_steps: 4 })));
+    const list = stepsOf(await collectEvents(resume(await atScale('growing', 1024), { max_steps: 4 })));
     expect(list.map(({ lossScale, skipped }) => [lossScale, skipped])).toEqual([[1024, undefined], [2048, undefined]]);
   });
 
@@ -233,7 +225,7 @@ describe('gradients that overflow', () => {
     const steep = edited('steep-model', 'model.embed_tokens.weight', 1e30);
     const seen: RunEvent[] = [];
     const run = train(config('steep', { model: steep, fp16: true, max_steps: 40 }));
-    await expect(events(run, (event) => seen.push(event))).rejects.toMatchObject({ code: 'E_NUMERICS', remedy: expect.stringContaining('try --bf16') as unknown });
+    await expect(collectEvents(run, (event) => seen.push(event))).rejects.toMatchObject({ code: 'E_NUMERICS', remedy: expect.stringContaining('try --bf16') as unknown });
     expect(stepsOf(seen).map(({ lossScale }) => lossScale)).toEqual(Array.from({ length: 30 }, (_, i) => 2 ** (16 - i)));
     expect(stepsOf(seen).every(({ skipped, loss }) => skipped === true && Number.isFinite(loss))).toBe(true);
 
