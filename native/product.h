@@ -137,7 +137,8 @@ typedef struct {
   const product *p;
   const cut *c;
   int64_t row, rows, column, columns, block, blocks;
-  int64_t row_tasks, column_tasks;
+  int64_t own_tasks, shared_tasks; /* ranges that the panels of either side are cut into */
+  int threads;
   float *shared, *own; /* workspace */
   float *sums;         /* element (row, column) of y, or of the f32 sums */
   int64_t sums_stride;
@@ -239,43 +240,59 @@ static void multiply_block(const pass *s, int64_t block, int64_t r_begin, int64_
   }
 }
 
+/* A range of panels. */
+typedef struct {
+  int64_t begin, end;
+} range;
+
+/*
+ * Range `index` of what is packed by the tasks themselves, or the number of ranges if `index` is negative, in `begin`: as many panels as are packed at a time,
+ * then less and less, so that the threads end together.  (Polychronopoulos & Kuck 1987, guided self-scheduling.)
+ */
+static range guided_range(const side *own, int threads, int64_t index) {
+  const int64_t panels = ceil_div(own->count, own->width), at_once = own->most / own->width;
+  range r = {0, 0};
+  int64_t count = 0;
+  for (; r.end < panels; count++) {
+    r.begin = r.end;
+    r.end += most(1, least(at_once, (panels - r.begin) / (2 * threads)));
+    if (count == index) return r;
+  }
+  return (range){count, panels};
+}
+static range even_range(const side *shared, int64_t ranges, int64_t index) {
+  const int64_t panels = ceil_div(shared->count, shared->width);
+  return (range){index * panels / ranges, (index + 1) * panels / ranges};
+}
+
 /* Task: a range of the panels that it packs itself, times a range of the shared ones. */
 static void multiply(void *context, int64_t task, int thread) {
   const pass *s = context;
   const bool own_a = s->c->own_a;
   const side a = side_a(s), b = side_b(s), own = own_a ? a : b, shared = own_a ? b : a;
-  const int64_t row_panels = ceil_div(s->rows, TILE_ROWS), column_panels = ceil_div(s->columns, TILE_COLUMNS);
-  const int64_t i = task / s->column_tasks, j = task % s->column_tasks;
-  const int64_t r_begin = i * row_panels / s->row_tasks, r_end = (i + 1) * row_panels / s->row_tasks;
-  const int64_t q_begin = j * column_panels / s->column_tasks, q_end = (j + 1) * column_panels / s->column_tasks;
-  const int64_t begin = own_a ? r_begin : q_begin, end = own_a ? r_end : q_end;
-  const int64_t at_once = part_of(end - begin, own.most / own.width, 1);
+  const range mine = guided_range(&own, s->threads, task / s->shared_tasks), other = even_range(&shared, s->shared_tasks, task % s->shared_tasks);
   float *const packed = s->own + thread * s->c->own_floats;
-  for (int64_t first = begin; first < end; first += at_once) {
-    const int64_t last = least(end, first + at_once);
-    for (int64_t block = s->block; block < s->block + s->blocks; block++) {
-      pack_panels(s, &own, block, first, last, packed);
-      if (own_a) {
-        multiply_block(s, block, first, last, q_begin, q_end, packed, shared_panel(s, &shared, block, q_begin));
-      } else {
-        for (int64_t r = r_begin; r < r_end; r += ROWS / TILE_ROWS) {
-          multiply_block(s, block, r, least(r_end, r + ROWS / TILE_ROWS), first, last, shared_panel(s, &shared, block, r), packed);
-        }
+  for (int64_t block = s->block; block < s->block + s->blocks; block++) {
+    pack_panels(s, &own, block, mine.begin, mine.end, packed);
+    if (own_a) {
+      multiply_block(s, block, mine.begin, mine.end, other.begin, other.end, packed, shared_panel(s, &shared, block, other.begin));
+    } else {
+      for (int64_t r = other.begin; r < other.end; r += ROWS / TILE_ROWS) {
+        multiply_block(s, block, r, least(other.end, r + ROWS / TILE_ROWS), mine.begin, mine.end, shared_panel(s, &shared, block, r), packed);
       }
     }
-    if (s->block + s->blocks == s->p->blocks.count) {
-      const int64_t row = (own_a ? first : r_begin) * TILE_ROWS, row_end = least((own_a ? last : r_end) * TILE_ROWS, s->rows);
-      const int64_t column = (own_a ? q_begin : first) * TILE_COLUMNS, column_end = least((own_a ? q_end : last) * TILE_COLUMNS, s->columns);
-      finish(s, row, row_end - row, column, column_end - column);
-    }
   }
+  if (s->block + s->blocks < s->p->blocks.count) return;
+  const range rows = own_a ? mine : other, columns = own_a ? other : mine;
+  const int64_t row = rows.begin * TILE_ROWS, column = columns.begin * TILE_COLUMNS;
+  finish(s, row, least(rows.end * TILE_ROWS, s->rows) - row, column, least(columns.end * TILE_COLUMNS, s->columns) - column);
 }
 
 /* Computes y with the `product_bytes` bytes at `workspace`. Returns early, with y unfinished, when the run is cancelled. */
 static void product_run(struct ft_pool *pool, char *workspace, const product *p) {
   const int threads = ft_threads(pool);
   const cut c = cut_of(p);
-  pass s = {.p = p, .c = &c, .shared = (float *)workspace};
+  pass s = {.p = p, .c = &c, .shared = (float *)workspace, .threads = threads};
   float *const sums = s.shared + c.shared_floats;
   s.own = sums + c.sums_floats;
   const int64_t y_rows = p->a.lines, y_columns = p->b.lines;
@@ -285,21 +302,16 @@ static void product_run(struct ft_pool *pool, char *workspace, const product *p)
       s.columns = least(c.columns, y_columns - s.column);
       s.sums = c.rounds ? sums : (float *)p->y + s.row * y_columns + s.column;
       s.sums_stride = c.rounds ? round_up(c.columns, COLUMN_MULTIPLE) : y_columns;
-      const int64_t row_panels = ceil_div(s.rows, TILE_ROWS), column_panels = ceil_div(s.columns, TILE_COLUMNS);
-      const int64_t wanted = 8 * threads; /* tasks: enough to even out a busy core */
-      const side x = side_shared(&s);
-      const int64_t own_panels = c.own_a ? row_panels : column_panels, shared_panels = c.own_a ? column_panels : row_panels;
-      int64_t own_tasks = least(wanted, ceil_div(own_panels, 4));
-      if (own_tasks > threads) own_tasks -= own_tasks % threads;
-      const int64_t shared_tasks = own_tasks * 2 >= wanted ? 1 : least(ceil_div(wanted, own_tasks), ceil_div(shared_panels, x.most / x.width));
-      s.row_tasks = c.own_a ? own_tasks : shared_tasks;
-      s.column_tasks = c.own_a ? shared_tasks : own_tasks;
-      const int64_t packs = ceil_div(shared_panels, piece_of(&x));
+      const side a = side_a(&s), b = side_b(&s), own = c.own_a ? a : b, shared = c.own_a ? b : a;
+      const int64_t wanted = 4 * threads; /* tasks: enough to even out a busy core */
+      s.own_tasks = guided_range(&own, threads, -1).begin;
+      s.shared_tasks = least(ceil_div(wanted, s.own_tasks), ceil_div(shared.count, shared.most));
+      const int64_t packs = ceil_div(ceil_div(shared.count, shared.width), piece_of(&shared));
       for (s.block = 0; s.block < p->blocks.count; s.block += c.group) {
         if (ft_cancelled(pool)) return;
         s.blocks = least(c.group, p->blocks.count - s.block);
         ft_parallel(pool, s.blocks * packs, pack_shared, &s);
-        ft_parallel(pool, s.row_tasks * s.column_tasks, multiply, &s);
+        ft_parallel(pool, s.own_tasks * s.shared_tasks, multiply, &s);
       }
     }
   }

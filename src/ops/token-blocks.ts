@@ -12,7 +12,7 @@ export interface TokenBlock {
 }
 
 /** A block has at most this many tokens. */
-export const BLOCK_TOKENS = 384;
+export const BLOCK_TOKENS = 256;
 
 /** Rows shorter than this are joined. */
 export const JOINED_BELOW = 128;
@@ -28,7 +28,7 @@ export function tokenBlocks(rows: number, length: number): readonly TokenBlock[]
   return blocks;
 }
 
-/** The size of the blocks that `count` elements are cut into: nearly even, a multiple of 8, at most 384. */
+/** The size of the blocks that `count` elements are cut into: nearly even, a multiple of 8, at most BLOCK_TOKENS. */
 export function evenBlock(count: number): number {
   const blocks = Math.ceil(count / BLOCK_TOKENS);
   return Math.ceil(Math.ceil(count / blocks) / 8) * 8;

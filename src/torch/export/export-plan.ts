@@ -1,5 +1,6 @@
 /** A plan of either engine as what is exported. The two engines cut work differently; what the embedded one alone does is told in notes. */
 
+import { BLOCK_TOKENS } from '../../ops/token-blocks.ts';
 import type { TorchPlan, TorchPrecision, TorchRecompute } from '../../run/torch-plan.ts';
 import type { PrecisionChoice, RecomputeChoice, TrainingPlan } from '../../run/training-plan.ts';
 import type { ExportPlan } from './exported-run.ts';
@@ -10,15 +11,12 @@ export function exportPlanOf(plan: TrainingPlan | TorchPlan): ExportPlan {
   return {
     version: 1, engine: 'torch', worldSize: 1, ranksPerNode: 1, packing, batch, optimizer, update, maxGradNorm, frozen, seed,
     precision: precisionOf(plan.precision),
-    loss: loss.kind === 'whole' ? loss : { kind: 'chunked', tokens: loss.blocks * TOKENS_PER_BLOCK },
+    loss: loss.kind === 'whole' ? loss : { kind: 'chunked', tokens: loss.blocks * BLOCK_TOKENS },
     recompute: recomputeOf(plan.recompute),
     sharding: 'none', cpuOffload: false, attention: 'sdpa', compile: false,
     offloadedState: offload.optimizerState, offloadedActivations: offload.activationLayers > 0,
   };
 }
-
-/** The most that a token block of the embedded engine holds. */
-const TOKENS_PER_BLOCK = 384;
 
 function precisionOf({ activations, weights }: PrecisionChoice): TorchPrecision {
   if (weights === 'bf16') return 'bf16-weights';
