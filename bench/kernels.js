@@ -21,6 +21,8 @@ export const title = 'products, attention, pointwise, norms and optimizers, each
 const OP_WORKER = new URL('workers/op.js', import.meta.url).pathname;
 /** A measurement is the mean of as many runs as take about this long. */
 const SECONDS = 0.02;
+/** OpenBLAS's threads look for more work so long before they sleep, and then some. */
+const OPENBLAS_SPIN_MS = 100;
 const GUESSED_FLOPS_PER_SECOND = 1e11;
 const GUESSED_BYTES_PER_SECOND = 2e10;
 
@@ -56,7 +58,7 @@ async function measureWith(threads, cases, builds, { rounds, peers }) {
       const worker = await startOpenBlas(threads);
       workers.push(worker);
       contestants.push({
-        name: `OpenBLAS ${worker.greeting['version']} ${worker.greeting['kernel']}`, takes: isF32Product,
+        name: `OpenBLAS ${worker.greeting['version']} ${worker.greeting['kernel']}`, takes: isF32Product, settleMs: OPENBLAS_SPIN_MS,
         measure: (testCase) => worker.ask(`${testCase.product.layout} ${testCase.product.tokens} ${testCase.product.n} ${testCase.product.k} ${repeatsOf(testCase)}`),
       });
     }

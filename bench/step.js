@@ -1,6 +1,6 @@
 /**
- * Whole training steps: forward, backward, clipping and AdamW. Words: a, b, c (default a and b); `scaling` adds one thread, `recompute` adds the run that keeps block
- * inputs only. Each contestant is a process of its own, and all take turns.
+ * Whole training steps: forward, backward, clipping and AdamW. Words: a, b, c (default a and b); `scaling` adds one thread, `recompute` adds the run with the least memory: it keeps block
+ * inputs only and updates in backward, without clipping. Each contestant is a process of its own, and all take turns.
  */
 
 import { startJaxJs } from './peers/jax-js/jax-js.js';
@@ -70,11 +70,11 @@ async function measureShape(name, shape, options) {
  */
 function contestantsOf(name, shape, threads, options) {
   const loss = options.values['loss'] === undefined ? undefined : Number(options.values['loss']);
-  const fulltune = (/** @type {import('./support/revision.js').Build} */ build, again = false, count = threads) => () => startStep(build, { shape, threads: count, changes: planChanges(shape, { again, blocks: loss }) });
+  const fulltune = (/** @type {import('./support/revision.js').Build} */ build, least = false, count = threads) => () => startStep(build, { shape, threads: count, changes: planChanges(shape, { least, blocks: loss }) });
   const list = buildsOf(options).map((build) => ({ label: build.name, start: fulltune(build) }));
-  if (options.words.includes('recompute')) list.push({ label: 'fulltune, recompute', start: fulltune(workingTree, true) });
+  if (options.words.includes('recompute')) list.push({ label: 'fulltune, recompute, update in backward', start: fulltune(workingTree, true) });
   if (options.words.includes('scaling')) list.push({ label: 'fulltune, 1 thread', threads: 1, start: fulltune(workingTree, false, 1) });
-  if (!options.peers || shape.plan !== 'plain') return list; // c is reported by itself
+  if (!options.peers || shape.plan === 'recompute bf16') return list; // c is reported by itself
   for (const [setting, label] of Object.entries(SETTINGS)) list.push({ label: `PyTorch, ${label}`, start: () => startPyTorch({ python: options.python, setting, shape, threads }) });
   if (name === 'a') for (const count of new Set([1, threads])) list.push({ label: `jax-js, ${count} ${count === 1 ? 'thread' : 'threads'}`, threads: count, start: () => startJaxJs(shape, count) });
   return list;

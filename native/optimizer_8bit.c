@@ -92,6 +92,16 @@ typedef struct {
   ft_adam adam;
 } block_rule;
 
+/* The values of a block's codes. */
+FT_INLINE void decode(float *to, const float *values, const uint8_t *codes) {
+  for (int i = 0; i < PART; i += 8) {
+    uint64_t eight;
+    memcpy(&eight, codes + i, sizeof eight);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) to[i + j] = values[eight >> 8 * j & 255];
+  }
+}
+
 /* Codes and scale of the first moment, and what the codes lose. */
 FT_INLINE void encode_first(const block_rule *rule, const float *m, uint8_t *codes, float *scale_out) {
   const float scale = greatest(m), inverse = scale > 0 ? 1 / scale : 0;
@@ -110,7 +120,9 @@ FT_INLINE void encode_first(const block_rule *rule, const float *m, uint8_t *cod
     steps[i] = m[i] < 0 ? SIGNED_ZERO - down : SIGNED_ZERO + steps[i];
   }
   for (int i = 0; i < PART; i++) codes[i] = (uint8_t)steps[i];
-  for (int i = 0; i < PART; i++) error[i] = m[i] - values[steps[i]] * scale;
+  float back[PART];
+  decode(back, values, codes);
+  for (int i = 0; i < PART; i++) error[i] = m[i] - back[i] * scale;
   rule->sums[0] += (double)ft_sum_of_squares(error, PART);
   rule->sums[1] += (double)ft_sum_of_squares(m, PART);
 }
@@ -140,8 +152,8 @@ static __attribute__((noinline)) void update_block(const block_rule *rules, cons
   const block b = *operands;
   const float m_scale = rule.m_scales[index], v_scale = rule.v_scales[index];
   float m[PART], v[PART];
-  for (int i = 0; i < PART; i++) m[i] = rule.tables->signed_code[b.m_codes[i]];
-  for (int i = 0; i < PART; i++) v[i] = rule.tables->unsigned_code[b.v_codes[i]];
+  decode(m, rule.tables->signed_code, b.m_codes);
+  decode(v, rule.tables->unsigned_code, b.v_codes);
   FT_ELEMENTWISE
   for (int i = 0; i < PART; i++) {
     const float g = b.gradient[i] * rule.adam.gradient_scale;

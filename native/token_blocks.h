@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define FT_BLOCK_TOKENS 256 /* two panels of a product's tile in the first-level cache */
+#define FT_BLOCK_TOKENS 384
 #define FT_JOINED_BELOW 128
 
 typedef struct {

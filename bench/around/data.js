@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packRows } from '../../dist/data/packing.js';
+import { TokenFile } from '../../dist/data/token-file.js';
 import { tokeniseDataset } from '../../dist/data/tokenise-dataset.js';
 import { rateLine } from '../support/lines.js';
 
@@ -24,15 +25,17 @@ export async function data({ rounds }) {
     for (const [tokenizer, dataset, vocabularySize] of JOBS) {
       const datasetPath = join(shared, 'datasets', dataset);
       const times = [];
-      let tokens = 0;
+      const tokenFilePath = join(scratch, 'tokens');
       for (let round = -1; round < rounds; round++) {
         const started = performance.now();
-        const summary = await tokeniseDataset({
-          datasetPath, modelDirectory: join(shared, 'models', tokenizer), tokenFilePath: join(scratch, 'tokens'), chatTemplate: null, trainOnInputs: true, overlong: 'split', longestTokens: 1024, vocabularySize, slice: null,
+        await tokeniseDataset({
+          datasetPath, modelDirectory: join(shared, 'models', tokenizer), tokenFilePath, chatTemplate: null, trainOnInputs: true, overlong: 'split', longestTokens: 1024, vocabularySize, slice: null,
         });
         if (round >= 0) times.push(performance.now() - started);
-        tokens = summary.counts.tokens;
       }
+      const file = TokenFile.open(tokenFilePath);
+      const { tokens } = file.summary.counts;
+      file.close();
       lines.push(rateLine(`${tokenizer}, ${dataset}`, statSync(datasetPath).size / 1e6, 'MB/s', times, `${Math.round((tokens / Math.min(...times)))} thousand tokens/s at best`));
     }
     // Lengths spread over two orders of magnitude, as those of conversations.

@@ -1,11 +1,14 @@
 /** Everything in turns: each round measures every case of every contestant once, so that what slows the machine for a while slows all of them. */
 
+import { setTimeout } from 'node:timers/promises';
+
 /**
  * @template Case
  * @typedef {object} Contestant
  * @property {string} name
  * @property {(testCase: Case) => boolean} [takes] default: all
  * @property {(testCase: Case) => Promise<{ readonly ms: number }>} measure
+ * @property {number} [settleMs] how long its threads go on spinning after an answer: others wait for that (default 0)
  */
 
 /** @type {readonly NodeJS.Signals[]} */
@@ -56,7 +59,9 @@ async function oneRound(contestants, cases, end) {
   const answers = contestants.map(() => cases.map(() => undefined));
   for (const [index, testCase] of cases.entries()) {
     for (const [who, contestant] of contestants.entries()) {
-      if (contestant.takes?.(testCase) !== false) answers[who][index] = await Promise.race([contestant.measure(testCase), end]);
+      if (contestant.takes?.(testCase) === false) continue;
+      answers[who][index] = await Promise.race([contestant.measure(testCase), end]);
+      if (contestant.settleMs !== undefined) await setTimeout(contestant.settleMs);
     }
   }
   return answers;

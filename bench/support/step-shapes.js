@@ -8,7 +8,7 @@ import { blockInputsOnly } from './ladder.js';
  * @property {number} rows
  * @property {number} length
  * @property {Record<string, unknown>} config
- * @property {'plain' | 'recompute bf16'} plan how fulltune runs it
+ * @property {'plain' | 'lean' | 'recompute bf16'} plan how fulltune runs it: `lean` projects the loss one token block at a time and makes swiglu's values again
  * @property {number} rounds at most
  */
 
@@ -26,7 +26,7 @@ export const STEP_SHAPES = {
     config: { ...LLAMA, hidden_size: 256, intermediate_size: 768, num_hidden_layers: 8, num_attention_heads: 8, num_key_value_heads: 8, vocab_size: 4096 },
   },
   b: {
-    title: "SmolLM2-135M's shape, 1 x 512", rows: 1, length: 512, plan: 'plain', rounds: Infinity,
+    title: "SmolLM2-135M's shape, 1 x 512", rows: 1, length: 512, plan: 'lean', rounds: Infinity,
     config: SMOLLM2,
   },
   c: {
@@ -41,14 +41,16 @@ export const STEP_SHAPES = {
 /**
  * What of fulltune's training plan differs from the plainest one.
  * @param {StepShape} shape
- * @param {{ readonly again?: boolean, readonly blocks?: number | undefined }} [changes] recompute to block inputs; token blocks per slice of the loss
+ * @param {{ readonly least?: boolean, readonly blocks?: number | undefined }} [changes] recompute to block inputs, and each parameter updated as soon as its
+ * gradient is there, without clipping; token blocks per slice of the loss
  */
-export function planChanges({ plan, config }, { again = false, blocks } = {}) {
-  const recomputes = again || plan === 'recompute bf16';
-  const slices = blocks ?? (recomputes ? 1 : undefined);
+export function planChanges({ plan, config }, { least = false, blocks } = {}) {
+  const recomputes = least || plan === 'recompute bf16';
+  const slices = blocks ?? (plan === 'plain' ? undefined : 1);
   return {
     ...(slices === undefined ? {} : { loss: { kind: 'chunked', blocks: slices } }),
-    ...(recomputes ? { recompute: blockInputsOnly(config.num_hidden_layers) } : {}),
+    ...(recomputes ? { recompute: blockInputsOnly(config.num_hidden_layers) } : plan === 'lean' ? { recompute: { dropped: [{ value: 'mlp/swiglu', layers: config.num_hidden_layers }] } } : {}),
+    ...(least ? { update: 'in-backward', maxGradNorm: 0 } : {}),
     ...(plan === 'recompute bf16' ? { precision: { activations: 'bf16', weights: 'f32' } } : {}),
   };
 }

@@ -33,14 +33,14 @@ describe('tokenBlocks', () => {
 
   it('joins rows shorter than 128', () => {
     expect(tokenBlocks(4, 100)).toEqual([{ start: 0, end: 200 }, { start: 200, end: 400 }]);
-    expect(tokenBlocks(3, 127)).toEqual([{ start: 0, end: 192 }, { start: 192, end: 381 }]);
+    expect(tokenBlocks(3, 127)).toEqual([{ start: 0, end: 381 }]);
     expect(tokenBlocks(3, 128)).toEqual([{ start: 0, end: 128 }, { start: 128, end: 256 }, { start: 256, end: 384 }]);
   });
 
   it('cuts evenly, in multiples of 8', () => {
-    expect(evenBlock(256)).toBe(256);
-    expect(evenBlock(257)).toBe(136);
-    expect(evenBlock(1030)).toBe(208);
+    expect(evenBlock(384)).toBe(384);
+    expect(evenBlock(385)).toBe(200);
+    expect(evenBlock(1024)).toBe(344);
     expect(evenBlock(1)).toBe(8);
   });
 });

@@ -12,7 +12,7 @@ export interface TokenBlock {
 }
 
 /** A block has at most this many tokens. */
-export const BLOCK_TOKENS = 256;
+export const BLOCK_TOKENS = 384;
 
 /** Rows shorter than this are joined. */
 export const JOINED_BELOW = 128;

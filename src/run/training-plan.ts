@@ -68,7 +68,7 @@ export interface PrecisionChoice {
 export type LossChoice =
   /** The logits of a micro-batch exist whole. */
   | { readonly kind: 'whole' }
-  /** At most so many token blocks (of up to 256 tokens) are projected at a time. */
+  /** At most so many token blocks (of up to 384 tokens) are projected at a time. */
   | { readonly kind: 'chunked'; readonly blocks: number };
 
 /** Saved activations that backward computes again. */

@@ -68,7 +68,7 @@ describe('chunked loss', () => {
   });
 
   it('tells what each value saves and costs', () => {
-    expect(chunkedLoss.explain(chunked(2)).value).toBe('logits of at most 512 tokens at a time');
+    expect(chunkedLoss.explain(chunked(2)).value).toBe('logits of at most 768 tokens at a time');
     expect(chunkedLoss.explain({ kind: 'whole' }).costs).toBe('tokens × vocabulary × 4 bytes');
   });
 });
