@@ -37,7 +37,7 @@ function remediesFor(request: PlanRequest): readonly Remedy[] {
     const changed = { ...request, ...changes };
     const evaluator = new Evaluator(changed);
     const ends = byChanges(combinations(changed)).map((group) => smallestOf(group, evaluator));
-    const { path, index } = ends.reduce((a, b) => (b.candidate.bytes < a.candidate.bytes ? b : a));
+    const { path, index } = ends.reduce(smaller);
     return path.evaluate(index).bytes;
   };
   const shorter = Math.max(64, Math.floor(maxLength / 128) * 64);
@@ -67,12 +67,8 @@ interface Chosen {
 }
 
 function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readonly (readonly Combination[])[]): Chosen {
-  let smallest: Found | undefined;
   for (const group of groups) {
-    const least = smallestOf(group, evaluator);
-    if (smallest === undefined || least.candidate.bytes < smallest.candidate.bytes) smallest = least;
-    // Not worth a search where even the smallest is far too large.
-    if (least.candidate.bytes > request.memoryBytes * HOPELESS) continue;
+    if (isHopeless(group, evaluator, request.memoryBytes)) continue;
     const compiled = new Map<TrainingPlan, PlannedRun>();
     const compileAt = (path: Path, index: number): PlannedRun => {
       const { plan } = path.evaluate(index);
@@ -90,7 +86,18 @@ function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readon
       narrow(found, planned.report.forecastBytes, { budgetBytes: request.memoryBytes, bytesAt: (index) => compileAt(found.path, index).report.forecastBytes });
     }
   }
-  const { path, index } = smallest!;
+  const ends = groups.map((group) => smallestOf(group, evaluator));
+  const { path, index } = ends.reduce(smaller);
   const chosen = path.evaluate(index);
   return { planned: compilePlan(request, chosen.plan), chosen };
+}
+
+/** Not worth a search: even the smallest is far too large. The first combination alone often shows that it is not so. */
+function isHopeless(group: readonly Combination[], evaluator: Evaluator, memoryBytes: number): boolean {
+  const first = evaluator.path(group[0]!);
+  return first.estimate(first.last).bytes > memoryBytes && smallestOf(group, evaluator).candidate.bytes > memoryBytes * HOPELESS;
+}
+
+function smaller(a: Found, b: Found): Found {
+  return b.candidate.bytes < a.candidate.bytes ? b : a;
 }
