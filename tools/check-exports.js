@@ -42,6 +42,7 @@ const runs = [
   { name: 'nodes', plan: cpu, options: { ranksPerNode: 4, nodes: 2 }, nodes: 2, distributedType: 'MULTI_GPU', zeroStage: 2 },
   { name: 'fsdp', plan: gpu, options: {}, nodes: 1, distributedType: 'FSDP', zeroStage: 3 },
   { name: 'zero2', plan: { ...gpu, sharding: 'zero2', precision: 'f32' }, options: {}, nodes: 1, distributedType: 'FSDP', zeroStage: 2 },
+  { name: 'zero2-4bit', plan: { ...gpu, sharding: 'zero2', precision: 'f32', optimizer: { ...adamw, kind: 'adamw_4bit' } }, options: {}, nodes: 1, distributedType: 'FSDP', zeroStage: 2 },
   { name: 'deepspeed', plan: { ...gpu, cpuOffload: true }, options: { distributed: 'deepspeed' }, nodes: 1, distributedType: 'DEEPSPEED', zeroStage: 3 },
   { name: 'tpu', plan: { ...cpu, precision: { activations: 'bf16', weights: 'f32' } }, options: { ranksPerNode: 4, distributed: 'tpu' }, nodes: 1, distributedType: 'XLA', zeroStage: 2 },
 ];
@@ -56,7 +57,7 @@ try {
       writeFileSync(join(folder, file), text);
       const expect = {
         learning_rate: 3e-5, lr_scheduler_type: 'cosine', warmup_steps: 10, max_steps: 200, save_steps: 50, logging_steps: 5, weight_decay: 0.1, adam_beta2: 0.95, adam_epsilon: 1e-8,
-        max_grad_norm: 1, seed: 42, bf16: ['fsdp', 'deepspeed', 'tpu'].includes(name), fp16: false, optim: name.includes('8bit') ? 'adamw_bnb_8bit' : 'adamw_torch_fused', eval_strategy: 'steps', eval_steps: 50,
+        max_grad_norm: 1, seed: 42, bf16: ['fsdp', 'deepspeed', 'tpu'].includes(name), fp16: false, optim: name.includes('8bit') ? 'adamw_bnb_8bit' : name.includes('4bit') ? 'adamw_torch_4bit' : 'adamw_torch_fused', eval_strategy: 'steps', eval_steps: 50,
       };
       cases.push({ file, trainer, model: config.model, dataset, ranks: batch.ranks, rowsPerUpdate: plan.batch.rowsPerUpdate, expect, ...expected });
       if (['trl', 'axolotl', 'llama-factory'].includes(trainer)) readBack(trainer, file, plan, batch);

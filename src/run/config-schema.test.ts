@@ -71,7 +71,7 @@ describe('parseConfig', () => {
     ['bf16_weights', 'bf16', "bf16_weights is 'bf16'; it must be true or false"],
     ['chunked_loss', 1, 'chunked_loss is 1; it must be true or false'],
     ['freeze', 3, 'freeze is 3; it must be a list of texts'],
-    ['optim', 'adam', "optim is 'adam'; it must be one of adamw, adamw_torch, adamw_torch_fused, adamw_8bit, adamw_bnb_8bit, adafactor, lion, lion_32bit, sgd"],
+    ['optim', 'adam', "optim is 'adam'; it must be one of adamw, adamw_torch, adamw_torch_fused, adamw_8bit, adamw_bnb_8bit, adamw_torch_8bit, adamw_4bit, adamw_torch_4bit, adafactor, lion, lion_32bit, sgd"],
     ['adam_beta1', 1, 'adam_beta1 is 1; it must be a number from 0, below 1'],
     ['adam_beta2', -0.1, 'adam_beta2 is -0.1; it must be a number from 0, below 1'],
     ['adam_epsilon', 0, 'adam_epsilon is 0; it must be a number above 0, at most 1'],

@@ -6,8 +6,7 @@
 import { z } from 'zod';
 import { FulltuneError, nearest } from '../base/errors.ts';
 import { aliasNotice, aliasOf, bothGiven } from './aliases.ts';
-import { ALLOWABLE, type RunConfig } from './run-config.ts';
-import type { OptimizerChoice } from './training-plan.ts';
+import { ALLOWABLE, type OptimizerName, type RunConfig } from './run-config.ts';
 
 const text = (): z.ZodString => z.string().min(1);
 const count = (most: number): z.ZodInt => z.int().min(1).max(most);
@@ -16,9 +15,10 @@ const flag = (): z.ZodBoolean => z.boolean();
 /** One schema per key of RunConfig; the compiler refuses a key too many, a key too few and a type that differs. */
 /** Names of the optimizers, and what each means. */
 export const OPTIMIZER_NAMES = {
-  adamw: 'adamw', adamw_torch: 'adamw', adamw_torch_fused: 'adamw', adamw_8bit: 'adamw_8bit', adamw_bnb_8bit: 'adamw_8bit',
+  adamw: 'adamw', adamw_torch: 'adamw', adamw_torch_fused: 'adamw', adamw_8bit: 'adamw_8bit', adamw_bnb_8bit: 'adamw_8bit', adamw_torch_8bit: 'adamw_8bit',
+  adamw_4bit: 'adamw_4bit', adamw_torch_4bit: 'adamw_4bit',
   adafactor: 'adafactor', lion: 'lion', lion_32bit: 'lion', sgd: 'sgd',
-} as const satisfies Readonly<Record<string, OptimizerChoice['kind']>>;
+} as const satisfies Readonly<Record<string, OptimizerName>>;
 
 const shape = {
   model: text().describe('Folder in Hugging Face format, or the id of a model in the local Hugging Face cache.'),
@@ -46,7 +46,7 @@ const shape = {
 
   memory: text().describe('What the process may hold in all, such as 8GiB. Default: 80 % of what machine and container have free.').exactOptional(),
   allow: z.array(text()).readonly()
-    .describe(`Techniques that change the numbers and may be chosen where nothing else fits: none, all, or names with commas between (${ALLOWABLE.join(', ')}).`).exactOptional(),
+    .describe(`Techniques that change the numbers and may be chosen where nothing else fits: none, all, or names with commas between (${ALLOWABLE.join(', ')}); adamw_4bit on the torch engine only.`).exactOptional(),
   gradient_checkpointing: flag()
     .describe('true: of each layer only the input is kept, and backward computes the rest again; false: nothing is computed again. Default: chosen.').exactOptional(),
   optimizer_in_backward: flag().describe('Each parameter changes as soon as its gradient is complete. Default: chosen.').exactOptional(),
@@ -58,7 +58,7 @@ const shape = {
 
   freeze: z.array(text()).readonly().describe('Names of parameters that are not trained; * matches anything. May be given several times.').exactOptional(),
   optim: (z.enum(Object.keys(OPTIMIZER_NAMES) as [string, ...string[]]) as z.ZodType<string>)
-    .describe('Optimizer: adamw, adamw_8bit, adafactor, lion or sgd; the others are names that transformers has for them. Default: adamw.').exactOptional(),
+    .describe('Optimizer: adamw, adamw_8bit, adamw_4bit (torch engine only), adafactor, lion or sgd; the others are names that transformers has for them. Default: adamw.').exactOptional(),
   adafactor_beta1: z.number().min(0).lt(1).describe('Decay of a first moment of adafactor; 0: there is none.').exactOptional(),
   optim_8bit_embeddings: flag().describe('Eight-bit moments for embeddings too, with adamw_8bit.').exactOptional(),
   adam_beta1: z.number().min(0).lt(1).describe('Decay of the first moment of adamw.').exactOptional(),

@@ -8,9 +8,12 @@ const count = z.int().min(1);
 const share = z.number().min(0).lt(1);
 const weightDecay = z.number().min(0);
 
+/** What every AdamW has, whatever its moments are stored in. */
+export const adamwFields = { beta1: share, beta2: share, epsilon: z.number().gt(0), weightDecay } as const;
+
 export const optimizerSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('adamw'), beta1: share, beta2: share, epsilon: z.number().gt(0), weightDecay }),
-  z.strictObject({ kind: z.literal('adamw_8bit'), beta1: share, beta2: share, epsilon: z.number().gt(0), weightDecay, embeddings: z.boolean() }),
+  z.strictObject({ kind: z.literal('adamw'), ...adamwFields }),
+  z.strictObject({ kind: z.literal('adamw_8bit'), ...adamwFields, embeddings: z.boolean() }),
   z.strictObject({ kind: z.literal('adafactor'), beta1: share, weightDecay }),
   z.strictObject({ kind: z.literal('lion'), beta1: share, beta2: share, weightDecay }),
   z.strictObject({ kind: z.literal('sgd'), momentum: share, weightDecay }),

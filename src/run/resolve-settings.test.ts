@@ -21,7 +21,8 @@ describe('resolveSettings', () => {
 
   it('folds the names of the optimizer', () => {
     for (const optim of ['adamw', 'adamw_torch', 'adamw_torch_fused']) expect(resolve({ optim }).optim).toBe('adamw');
-    for (const optim of ['adamw_8bit', 'adamw_bnb_8bit']) expect(resolve({ optim }).optim).toBe('adamw_8bit');
+    for (const optim of ['adamw_8bit', 'adamw_bnb_8bit', 'adamw_torch_8bit']) expect(resolve({ optim }).optim).toBe('adamw_8bit');
+    for (const optim of ['adamw_4bit', 'adamw_torch_4bit']) expect(resolve({ optim }).optim).toBe('adamw_4bit');
     expect([resolve({ optim: 'sgd' }).optim, resolve({ optim: 'lion_32bit' }).optim, resolve({}).optim]).toEqual(['sgd', 'lion', undefined]);
     expect(() => resolve({ optim: 'adam' })).toThrow("optim is 'adam'");
   });
@@ -31,6 +32,8 @@ describe('resolveSettings', () => {
     expect(() => resolve({ optim: 'adafactor', adam_beta1: 0.8 })).toThrow('adam_beta1 is 0.8');
     expect(resolve({ optim: 'adafactor', adafactor_beta1: 0.9 }).adafactor_beta1).toBe(0.9);
     expect(resolve({ allow: ['adamw_8bit'], optim_8bit_embeddings: true }).allow).toEqual(['adamw_8bit']);
+    expect(resolve({ optim: 'adamw_4bit', adam_beta1: 0.8, adam_epsilon: 1e-6 }).adam_beta1).toBe(0.8);
+    expect(() => resolve({ optim: 'adamw_4bit', optim_8bit_embeddings: true })).toThrow('optim_8bit_embeddings is true, but the optimizer is adamw_4bit');
   });
 
   it('reads allow as names, none or all', () => {

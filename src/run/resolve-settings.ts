@@ -3,8 +3,7 @@
 import { parseBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import { OPTIMIZER_NAMES, type ConfigKey } from './config-schema.ts';
-import type { OptimizerChoice } from './training-plan.ts';
-import { ALLOWABLE, type Allowable, type RunConfig, type Settings } from './run-config.ts';
+import { ALLOWABLE, type Allowable, type OptimizerName, type RunConfig, type Settings } from './run-config.ts';
 
 type Defaults = Pick<Settings, { [K in keyof Settings]-?: undefined extends Settings[K] ? never : K }[Exclude<keyof Settings, 'model' | 'dataset'>]>;
 
@@ -40,19 +39,21 @@ export const SETTINGS_DEFAULTS: Defaults = {
 /** Rows per update when no key says anything about the batch. */
 export const DEFAULT_ROWS_PER_UPDATE = 8;
 
-/** `optim` under its one name. */
-function optimizerName(optim: string): OptimizerChoice['kind'] {
-  const names: Readonly<Record<string, OptimizerChoice['kind']>> = OPTIMIZER_NAMES;
+/** `optim` under its one name. Throws E_CONFIG for a name that there is not. */
+export function optimizerName(optim: string): OptimizerName {
+  const names: Readonly<Record<string, OptimizerName>> = OPTIMIZER_NAMES;
   const name = Object.hasOwn(names, optim) ? names[optim] : undefined;
   if (name === undefined) throw new FulltuneError('E_CONFIG', `optim is '${optim}'; it must be one of ${Object.keys(names).join(', ')}`, { where: 'optim' });
   return name;
 }
 
+const ADAMW_NAMES = ['adamw', 'adamw_8bit', 'adamw_4bit'] as const;
+
 /** The keys that belong to some optimizers only. */
 const OPTIMIZER_KEYS = {
-  adam_beta1: ['adamw', 'adamw_8bit', 'lion'], adam_beta2: ['adamw', 'adamw_8bit', 'lion'], adam_epsilon: ['adamw', 'adamw_8bit'],
+  adam_beta1: [...ADAMW_NAMES, 'lion'], adam_beta2: [...ADAMW_NAMES, 'lion'], adam_epsilon: ADAMW_NAMES,
   adafactor_beta1: ['adafactor'], optim_8bit_embeddings: ['adamw_8bit'], sgd_momentum: ['sgd'],
-} as const satisfies Partial<Record<ConfigKey, readonly OptimizerChoice['kind'][]>>;
+} as const satisfies Partial<Record<ConfigKey, readonly OptimizerName[]>>;
 
 /** `none`, `all`, or names, with commas between or as a list. */
 function allowed(names: readonly string[] = []): readonly Allowable[] {
@@ -109,7 +110,7 @@ function cutsInto(rows: number, steps: number): boolean {
   return Math.ceil(rows / Math.ceil(rows / steps)) === steps;
 }
 
-function refuseContradictions(config: RunConfig, optim: OptimizerChoice['kind'], allow: readonly Allowable[]): void {
+function refuseContradictions(config: RunConfig, optim: OptimizerName, allow: readonly Allowable[]): void {
   const { warmup_steps: steps, warmup_ratio: ratio, eval_dataset: evalData, eval_fraction: fraction = 0, lr_scheduler_type: schedule } = config;
   if (steps !== undefined && ratio !== undefined) {
     throw contradiction(`warmup_steps ${steps} and warmup_ratio ${ratio} both set the warm-up`, ['warmup_steps', 'warmup_ratio'], 'Keep one of them.');
@@ -136,7 +137,7 @@ function refuseContradictions(config: RunConfig, optim: OptimizerChoice['kind'],
       throw contradiction(`${key} is ${config[key]}, but there is nothing to evaluate on`, [key], 'Set eval_dataset or eval_fraction.');
     }
   }
-  for (const [key, kinds] of Object.entries(OPTIMIZER_KEYS) as [keyof typeof OPTIMIZER_KEYS, readonly OptimizerChoice['kind'][]][]) {
+  for (const [key, kinds] of Object.entries(OPTIMIZER_KEYS) as [keyof typeof OPTIMIZER_KEYS, readonly OptimizerName[]][]) {
     const value = config[key];
     // An optimizer that is only allowed may use its keys, too.
     const mayUse = kinds.includes(optim) || (config.optim === undefined && kinds.some((kind) => (allow as readonly string[]).includes(kind)));

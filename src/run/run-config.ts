@@ -3,15 +3,18 @@
  * Keys are those that users know from transformers and TRL, plus a few that only fulltune has. The schema is in `config-schema.ts`.
  */
 
-import type { OptimizerChoice } from './training-plan.ts';
+import type { TorchOptimizer } from './torch-plan.ts';
 
 export type LearningRateSchedule = 'linear' | 'cosine' | 'constant' | 'constant_with_warmup';
 export type Overlong = 'truncate' | 'split' | 'error';
 export type SaveDType = 'source' | 'float32' | 'bfloat16' | 'float16';
 
 /** What `allow` may name, in the order in which they are tried. */
-export const ALLOWABLE = ['adamw_8bit', 'bf16', 'bf16_weights', 'adafactor'] as const;
+export const ALLOWABLE = ['adamw_8bit', 'adamw_4bit', 'bf16', 'bf16_weights', 'adafactor'] as const;
 export type Allowable = (typeof ALLOWABLE)[number];
+
+/** Every optimizer of either engine. */
+export type OptimizerName = TorchOptimizer['kind'];
 
 export interface RunConfig {
   /** Folder in Hugging Face format, or the id of a model in the local Hugging Face cache. */
@@ -67,7 +70,7 @@ export interface RunConfig {
 
   /** Name patterns (`*` matches anything) of parameters that are not trained. */
   readonly freeze?: readonly string[];
-  /** `adamw`, `adamw_8bit`, `adafactor`, `lion` or `sgd`, also under transformers' other names. Default adamw. */
+  /** `adamw`, `adamw_8bit`, `adafactor`, `lion` or `sgd`, on the torch engine also `adamw_4bit`; or transformers' other names. Default adamw. */
   readonly optim?: string;
   readonly adam_beta1?: number;
   readonly adam_beta2?: number;
@@ -153,7 +156,7 @@ export interface Settings extends RunConfig {
   readonly allow: readonly Allowable[];
   readonly freeze: readonly string[];
   /** Under its one name; left out: adamw, or what `allow` permits in its place. */
-  readonly optim?: OptimizerChoice['kind'];
+  readonly optim?: OptimizerName;
   readonly adafactor_beta1: number;
   readonly optim_8bit_embeddings: boolean;
   readonly adam_beta1: number;

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { FulltuneError } from '../base/errors.ts';
-import { batchSchema, optimizerSchema, packingSchema, parsePlan } from './plan-schema.ts';
+import { adamwFields, batchSchema, optimizerSchema, packingSchema, parsePlan } from './plan-schema.ts';
 import type { TorchPlan } from './torch-plan.ts';
 import type { TrainingPlan } from './training-plan.ts';
 
@@ -17,7 +17,7 @@ export const torchPlanSchema = z.strictObject({
   batch: batchSchema,
   precision: z.enum(['f32', 'bf16', 'f16', 'bf16-weights']),
   loss: z.discriminatedUnion('kind', [z.strictObject({ kind: z.literal('whole') }), z.strictObject({ kind: z.literal('chunked'), tokens: count })]),
-  optimizer: optimizerSchema,
+  optimizer: z.discriminatedUnion('kind', [...optimizerSchema.options, z.strictObject({ kind: z.literal('adamw_4bit'), ...adamwFields })]),
   recompute: z.discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('none') }), z.strictObject({ kind: z.literal('selective') }), z.strictObject({ kind: z.literal('layers'), layers: count }),
   ]),

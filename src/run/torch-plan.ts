@@ -1,6 +1,6 @@
 /** What a run on PyTorch does: one value per technique, as `fulltune plan --device` chooses it, `torch/` launches it and `worker/` carries it out. */
 
-import type { OptimizerChoice, PackingChoice } from './training-plan.ts';
+import type { AdamW, OptimizerChoice, PackingChoice } from './training-plan.ts';
 
 /** Rows per update = worldSize × microBatchSize × accumulationSteps, less the ignored rows that fill the last micro-batches. */
 export interface TorchBatch {
@@ -28,6 +28,16 @@ export type TorchSharding = 'none' | 'ddp' | 'zero2' | 'fsdp';
 
 export type TorchLoss = { readonly kind: 'whole' } | { readonly kind: 'chunked'; readonly tokens: number };
 
+/**
+ * AdamW with moments in blocks of 128 four-bit codes (Li et al. 2023), as torchao computes it: those of matrices and embeddings alike. Vectors, and what
+ * torchao cannot cut into blocks or finds too small (under 4096 values), keep moments of the weights' type. The embedded engine does not have it.
+ */
+export interface AdamW4bit extends Omit<AdamW, 'kind'> {
+  readonly kind: 'adamw_4bit';
+}
+
+export type TorchOptimizer = OptimizerChoice | AdamW4bit;
+
 export interface TorchPlan {
   readonly version: 1;
   readonly engine: 'torch';
@@ -38,7 +48,7 @@ export interface TorchPlan {
   readonly batch: TorchBatch;
   readonly precision: TorchPrecision;
   readonly loss: TorchLoss;
-  readonly optimizer: OptimizerChoice;
+  readonly optimizer: TorchOptimizer;
   readonly recompute: TorchRecompute;
   readonly update: 'after-backward' | 'in-backward';
   readonly sharding: TorchSharding;

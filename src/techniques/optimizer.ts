@@ -1,11 +1,12 @@
 /** The optimizer and its state. */
 
+import { FulltuneError } from '../base/errors.ts';
 import { adafactor } from '../optimizers/adafactor.ts';
 import { adamw } from '../optimizers/adamw.ts';
 import { adamw8bit } from '../optimizers/adamw-8bit.ts';
 import { lion } from '../optimizers/lion.ts';
 import { sgd } from '../optimizers/sgd.ts';
-import type { Settings } from '../run/run-config.ts';
+import type { Allowable, OptimizerName, Settings } from '../run/run-config.ts';
 import type { OptimizerChoice } from '../run/training-plan.ts';
 import type { Explanation, Technique } from './technique.ts';
 
@@ -15,7 +16,7 @@ export const optimizer: Technique<OptimizerChoice> = {
   keys: ['optim', 'adam_beta1', 'adam_beta2', 'adam_epsilon', 'adafactor_beta1', 'optim_8bit_embeddings', 'sgd_momentum', 'weight_decay'],
   of: (plan) => plan.optimizer,
   into: (plan, value) => ({ ...plan, optimizer: value }),
-  values: ({ settings }) => [choiceOf(settings.optim ?? 'adamw', settings), ...allowedOf(settings).map((kind) => choiceOf(kind, settings))],
+  values: ({ settings }) => optimizerNames(settings, ['adamw_8bit', 'adafactor']).map((kind) => optimizerChoice(kind, settings)),
   // Another optimizer is another training; AdamW is the one that all comparisons start from.
   numerics: (value) => (value.kind === 'adamw' ? 'bitwise' : 'changed'),
   conflict: () => undefined,
@@ -41,19 +42,23 @@ export const optimizer: Technique<OptimizerChoice> = {
   },
 };
 
-/** What may take the place of AdamW where nothing else fits. An optimizer that the user named is kept. */
-function allowedOf({ optim, allow }: Settings): readonly ('adamw_8bit' | 'adafactor')[] {
-  if (optim !== undefined) return [];
-  return (['adamw_8bit', 'adafactor'] as const).filter((kind) => allow.includes(kind));
+/** The optimizer that the user named; else AdamW, and those of `substitutes` that are allowed to take its place where nothing else fits. */
+export function optimizerNames({ optim, allow }: Settings, substitutes: readonly (Allowable & OptimizerName)[]): readonly OptimizerName[] {
+  return optim !== undefined ? [optim] : ['adamw', ...substitutes.filter((kind) => allow.includes(kind))];
 }
 
-function choiceOf(kind: OptimizerChoice['kind'], settings: Settings): OptimizerChoice {
+/** With the numbers that the settings give it. Throws E_CONFIG for an optimizer that the embedded engine does not have. */
+export function optimizerChoice(kind: OptimizerName, settings: Settings): OptimizerChoice {
   const { adam_beta1: beta1, adam_beta2: beta2, adam_epsilon: epsilon, weight_decay: weightDecay } = settings;
   switch (kind) {
     case 'adamw':
       return { kind, beta1, beta2, epsilon, weightDecay };
     case 'adamw_8bit':
       return { kind, beta1, beta2, epsilon, weightDecay, embeddings: settings.optim_8bit_embeddings };
+    case 'adamw_4bit':
+      throw new FulltuneError('E_CONFIG', 'optim is adamw_4bit, which the embedded engine does not have', {
+        where: 'optim', remedy: 'Use optim adamw_8bit, or PyTorch: train --engine torch, plan --device NAME.',
+      });
     case 'adafactor':
       return { kind, beta1: settings.adafactor_beta1, weightDecay };
     case 'lion':

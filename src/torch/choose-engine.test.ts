@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FulltuneError } from '../base/errors.ts';
 import type { TorchPlan } from '../run/torch-plan.ts';
-import { chooseEngine, type Machine } from './choose-engine.ts';
+import { chooseEngine, requireEmbedded, type Machine } from './choose-engine.ts';
 import type { PythonProbe } from './python.ts';
 
 const config = { model: 'm', dataset: 'd.jsonl' };
@@ -40,5 +40,11 @@ describe('the engine', () => {
   it('takes no settings of the other one', async () => {
     await expect(chooseEngine({ ...config, nproc_per_node: 2 }, undefined, machine(undefined))).rejects.toThrow('nproc_per_node is 2, but the engine is embedded: there is no GPU');
     expect((await chooseEngine({ ...config, python: '/py' }, undefined, machine(undefined))).engine).toBe('embedded');
+    await expect(chooseEngine({ ...config, optim: 'adamw_torch_4bit' }, undefined, machine(undefined))).rejects.toMatchObject({
+      message: 'optim is adamw_torch_4bit, but the engine is embedded: there is no GPU', remedy: 'Use --engine torch, or optim adamw_8bit.',
+    });
+    expect((await chooseEngine({ ...config, optim: 'adamw_4bit' }, undefined, machine(gpu))).engine).toBe('torch');
+    expect(() => requireEmbedded({ optim: 'adamw_4bit' })).toThrow('optim is adamw_4bit, but the engine is embedded: the run began on it');
+    expect(() => requireEmbedded({ optim: 'adamw_8bit' })).not.toThrow();
   });
 });

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { FulltuneError } from '../base/errors.ts';
 import type { Choice } from '../run/events.ts';
+import { optimizerName } from '../run/resolve-settings.ts';
 import type { RunConfig } from '../run/run-config.ts';
 import type { TorchPlan } from '../run/torch-plan.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
@@ -57,9 +58,12 @@ export function requireEmbedded(changes: Partial<RunConfig>): void {
 }
 
 function refuseTorchKeys(config: Partial<RunConfig>, reason: string): void {
-  const key = TORCH_ONLY.find((name) => config[name] !== undefined);
+  const isTorchOptimizer = config.optim !== undefined && optimizerName(config.optim) === 'adamw_4bit';
+  const key = TORCH_ONLY.find((name) => config[name] !== undefined) ?? (isTorchOptimizer ? 'optim' : undefined);
   if (key === undefined) return;
-  throw new FulltuneError('E_CONFIG', `${key} is ${String(config[key])}, but the engine is embedded: ${reason}`, { where: `engine, ${key}`, remedy: `Use --engine torch, or leave ${key} out.` });
+  throw new FulltuneError('E_CONFIG', `${key} is ${String(config[key])}, but the engine is embedded: ${reason}`, {
+    where: `engine, ${key}`, remedy: `Use --engine torch, or ${key === 'optim' ? 'optim adamw_8bit' : `leave ${key} out`}.`,
+  });
 }
 
 async function automatic(config: RunConfig, machine: Machine): Promise<{ readonly engine: 'embedded' | 'torch'; readonly reason: string }> {

@@ -6,7 +6,7 @@ import type { ModelConfig } from '../models/model-config.ts';
 import type { RunConfig, Settings } from '../run/run-config.ts';
 import type { TorchBatch, TorchLoss, TorchPlan, TorchPrecision, TorchSharding } from '../run/torch-plan.ts';
 import { rowsPerUpdate } from '../techniques/accumulation.ts';
-import { optimizer } from '../techniques/optimizer.ts';
+import { torchOptimizers } from './torch-optimizer.ts';
 
 export interface TorchPlanRequest {
   readonly settings: Settings;
@@ -34,7 +34,7 @@ export function defaultTorchPlan({ settings, model, maxLength, bucketLengths, fr
     batch,
     precision: precisionOf(settings),
     loss: lossOf(settings, batch.microBatchSize * maxLength * model.vocabularySize),
-    optimizer: optimizer.values({ settings, maxLength, bucketLengths, rowsPerEpoch: Infinity })[0]!,
+    optimizer: torchOptimizers(settings)[0]!,
     recompute: settings.gradient_checkpointing === true ? { kind: 'layers', layers: model.layers } : { kind: 'none' },
     update: settings.optimizer_in_backward === true ? 'in-backward' : 'after-backward',
     sharding: shardingOf(settings, worldSize),

@@ -92,7 +92,15 @@ function heldParts(given: TorchCase): HeldParts {
   return { parameters: passing, gradients: passing, state: 0, hostBytes: (parameters + gradients + state) * given.ranksPerNode };
 }
 
-/** Bytes of optimizer state of the whole model. Moments have the type of the weights; eight-bit ones are codes with one f32 scale per 256 (Dettmers et al. 2022). */
+/** Bytes per value of AdamW's two moments, in codes of `bits` with one f32 scale per `block` values. */
+function codedMomentBytes(bits: number, block: number): number {
+  return 2 * (bits / 8 + F32 / block);
+}
+
+/**
+ * Bytes of optimizer state of the whole model. Moments have the type of the weights; eight-bit ones are codes with one f32 scale per 256 (Dettmers et
+ * al. 2022), four-bit ones with one per 128, embeddings among them (Li et al. 2023). Vectors, which keep moments of the weights' type, are too few to count.
+ */
 function stateBytes({ shape, optimizer, precision, frozenParameters }: TorchCase): number {
   const counts = countShape(shape);
   const trained = counts.total - frozenParameters;
@@ -102,8 +110,10 @@ function stateBytes({ shape, optimizer, precision, frozenParameters }: TorchCase
       return 2 * element * trained;
     case 'adamw_8bit': {
       const wide = optimizer.embeddings ? 0 : Math.min(trained, counts.embedding + shape.learnedPositions * shape.width);
-      return 2 * (1 + F32 / 256) * (trained - wide) + 2 * element * wide;
+      return codedMomentBytes(8, 256) * (trained - wide) + 2 * element * wide;
     }
+    case 'adamw_4bit':
+      return codedMomentBytes(4, 128) * trained;
     case 'adafactor':
       // One row and one column of f32 per matrix (Shazeer & Stern 2018): D + F is near enough.
       return (optimizer.beta1 > 0 ? element * trained : 0) + F32 * shape.layers * 8 * (shape.width + shape.feedForwardWidth) + F32 * (shape.vocabularySize + shape.width) * 2;

@@ -153,7 +153,7 @@ function offloadBytes({ precision, worldSize }: TorchCase, parameters: number): 
 function updateTime(given: TorchCase, bandwidthGBps: number): number {
   const { optimizer, precision, sharding, worldSize, cpuOffload, ranksPerNode } = given;
   const element = precision === 'bf16-weights' ? 2 : 4;
-  const state = { adamw: 2 * element, adamw_8bit: 2, adafactor: 0.1, lion: element, sgd: element }[optimizer.kind];
+  const state = { adamw: 2 * element, adamw_8bit: 2, adamw_4bit: 1, adafactor: 0.1, lion: element, sgd: element }[optimizer.kind];
   const passes = given.optimizerStep === 'fused' ? 1 : 2;
   const shards = sharding === 'fsdp' || sharding === 'zero2' ? worldSize : 1;
   const bytes = (countShape(given.shape).total - given.frozenParameters) * (2 * element + element + 2 * state) * passes / shards;

@@ -48,5 +48,9 @@ describe('a failed worker', () => {
     expect(smallerChange(small).flags).toBe('--chunked-loss');
     expect(smallerChange({ ...small, loss: { kind: 'chunked', tokens: 1024 } }).flags).toBe('--gradient-checkpointing');
     expect(smallerChange({ ...small, loss: { kind: 'chunked', tokens: 1024 }, recompute: { kind: 'layers', layers: 4 } }).flags).toBe('--cpu-offload');
+    const smallest = { ...small, loss: { kind: 'chunked', tokens: 1024 }, recompute: { kind: 'layers', layers: 4 }, cpuOffload: true, precision: 'bf16' } as const;
+    const adam = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 };
+    expect([smallest.optimizer, { kind: 'adamw_8bit', ...adam, embeddings: false } as const, { kind: 'adamw_4bit', ...adam } as const].map((optimizer) => smallerChange({ ...smallest, optimizer }).flags))
+      .toEqual(['--optim adamw_8bit', '--optim adamw_4bit', '--max-length N']);
   });
 });

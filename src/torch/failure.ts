@@ -105,5 +105,6 @@ export function smallerChange({ batch, recompute, loss, precision, optimizer, sh
   if (sharding === 'fsdp' && !cpuOffload) return { text: 'Keep the shards in the memory of the host', flags: '--cpu-offload' };
   if (precision === 'f32') return { text: 'In a new run: compute in bfloat16', flags: '--bf16' };
   if (optimizer.kind === 'adamw') return { text: 'In a new run: keep moments in eight bits', flags: '--optim adamw_8bit' };
+  if (optimizer.kind === 'adamw_8bit') return { text: 'In a new run: keep moments in four bits', flags: '--optim adamw_4bit' };
   return { text: 'In a new run: shorter rows, or more ranks', flags: '--max-length N' };
 }

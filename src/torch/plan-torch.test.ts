@@ -88,6 +88,16 @@ describe('a plan for GPUs', () => {
     expect(planned({ ...large, allow: ['bf16_weights'] })).toMatchObject({ fits: true, plan: { precision: 'bf16-weights', optimizer: { kind: 'adamw' } } });
   });
 
+  it('takes four-bit AdamW where it is named, or allowed and nothing else fits', () => {
+    const large = { name: 'Qwen2.5-1.5B', on: 'rtx-4090', cpu_offload: false } as const;
+    expect(planned({ ...large, allow: ['adamw_4bit'] })).toMatchObject({ fits: true, plan: { precision: 'f32', optimizer: { kind: 'adamw_4bit' } } });
+    expect(planned({ name: 'Qwen2.5-0.5B', on: 'rtx-4090', allow: ['adamw_4bit'] }).plan.optimizer.kind).toBe('adamw');
+    const named = planned({ ...large, optim: 'adamw_4bit' });
+    expect(named.memory.classes['optimizer state']).toBeLessThan(planned({ ...large, optim: 'adamw_8bit', optim_8bit_embeddings: true }).memory.classes['optimizer state']);
+    expect(named.techniques.find(({ key }) => key === 'optimizer')?.value).toContain('4-bit moments');
+    expect(planned({ name: 'Qwen2.5-7B', on: '4xrtx-4090', optim: 'adamw_4bit', bf16: true }).plan.sharding).toBe('fsdp');
+  });
+
   it('proposes nothing that the worker refuses', () => {
     for (const on of ['4xrtx-4090', 'rtx-4090']) {
       const { plan } = planned({ name: 'Qwen2.5-7B', on, allow: ['all'], optim: 'adamw_8bit' });

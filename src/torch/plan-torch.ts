@@ -58,7 +58,7 @@ function betterThan(chosen: TorchCandidate, request: TorchRequest, fits: boolean
     ...(isPlain && bf16 !== false && device.accelerator.hasBf16 ? [['--bf16', { bf16: true }] as const] : []),
     ...(isPlain && fp16 !== false && !device.accelerator.hasBf16 ? [['--fp16', { fp16: true }] as const] : []),
     ...(weights === undefined && optim !== 'adafactor' && chosen.plan.precision !== 'bf16-weights' && device.accelerator.hasBf16 ? [['--bf16-weights', { bf16_weights: true }] as const] : []),
-    ...(optim === undefined && chosen.plan.optimizer.kind === 'adamw' ? [['--optim adamw_8bit', { optim: 'adamw_8bit' }] as const] : []),
+    ...(optim === undefined && chosen.plan.optimizer.kind === 'adamw' ? (['adamw_8bit', 'adamw_4bit'] as const).map((name) => [`--optim ${name}`, { optim: name }] as const) : []),
   ];
   return changes.flatMap(([change, changed]): readonly Better[] => {
     const found = searchTorch({ ...request, settings: { ...settings, ...changed } });

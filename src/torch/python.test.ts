@@ -36,6 +36,7 @@ describe('what is missing', () => {
     expect(installCommand(old, requirements(old))).toBe('/py -m pip install "torch>=2.11" "safetensors>=0.5"');
     const plan = { precision: 'f32', optimizer: { kind: 'adamw_8bit', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, embeddings: false } } as const;
     expect(installCommand(probe, requirements(probe, plan))).toBe('/py -m pip install torchao');
+    expect(installCommand(probe, requirements(probe, { precision: 'bf16', optimizer: { kind: 'adamw_4bit', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 } }))).toBe('/py -m pip install torchao');
     expect(installCommand({ ...probe, python: '3.10.2' }, requirements({ ...probe, python: '3.10.2' }))).toContain('Python 3.11');
   });
 });

@@ -23,8 +23,8 @@ export function requirements({ python, packages }: PythonProbe, plan?: Pick<Torc
     const found = packages[name as PackageName];
     return { name: name as PackageName, found, needed: `${least.join('.')} or newer`, ok: found !== null && isAtLeast(found, least) };
   });
-  const needsTorchao = plan !== undefined && (plan.optimizer.kind === 'adamw_8bit' || (plan.precision === 'bf16-weights' && plan.optimizer.kind === 'adamw'));
-  const torchao: Requirement = { name: 'torchao', found: packages.torchao, needed: 'for optim adamw_8bit and bf16_weights', ok: packages.torchao !== null || !needsTorchao };
+  const needsTorchao = plan !== undefined && (plan.optimizer.kind === 'adamw_8bit' || plan.optimizer.kind === 'adamw_4bit' || (plan.precision === 'bf16-weights' && plan.optimizer.kind === 'adamw'));
+  const torchao: Requirement = { name: 'torchao', found: packages.torchao, needed: 'for optim adamw_8bit, adamw_4bit and bf16_weights', ok: packages.torchao !== null || !needsTorchao };
   return [{ name: 'Python', found: python, needed: `${OLDEST_PYTHON.join('.')} or newer`, ok: isAtLeast(python, OLDEST_PYTHON) }, ...checks, torchao];
 }
 

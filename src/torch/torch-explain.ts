@@ -4,7 +4,7 @@ import { formatBytes } from '../base/bytes.ts';
 import type { Choice } from '../run/events.ts';
 import type { FrontierPoint } from '../run/frontier.ts';
 import type { TorchPlan } from '../run/torch-plan.ts';
-import { optimizer } from '../techniques/optimizer.ts';
+import { explainTorchOptimizer } from './torch-optimizer.ts';
 import { isFaster, type TorchCandidate } from './torch-search.ts';
 import type { TorchRequest } from './torch-space.ts';
 
@@ -42,7 +42,7 @@ export const TORCH_TECHNIQUES: readonly TorchTechnique[] = [
   { name: 'recompute', with: [], without: 'no recompute', value: recomputeText, brief: (plan) => (plan.recompute.kind === 'none' ? '' : plan.recompute.kind === 'selective' ? 'selective recompute' : `recompute of ${plan.recompute.layers}`) },
   { name: 'precision', with: [], value: ({ precision }) => PRECISIONS[precision], brief: ({ precision }) => ({ f32: '', bf16: 'bf16', f16: 'f16', 'bf16-weights': 'bf16 weights' })[precision] },
   { name: 'loss', with: [], value: ({ loss }) => (loss.kind === 'whole' ? 'whole logits' : `logits of ${loss.tokens.toLocaleString('en')} tokens at a time`), brief: ({ loss }) => (loss.kind === 'whole' ? '' : 'chunked loss') },
-  { name: 'optimizer', with: [], value: (plan) => optimizerText(plan), brief: ({ optimizer: choice }) => optimizer.explain(choice).brief ?? '' },
+  { name: 'optimizer', with: [], value: (plan) => optimizerText(plan), brief: ({ optimizer }) => explainTorchOptimizer(optimizer).brief ?? '' },
   { name: 'update', with: [], value: ({ update }) => (update === 'in-backward' ? 'each weight as soon as its gradient is complete' : 'after backward'), brief: ({ update }) => (update === 'in-backward' ? 'optimizer in backward' : '') },
   { name: 'attention', with: [], value: ({ attention }) => ATTENTIONS[attention], brief: () => '' },
 ];
@@ -60,8 +60,8 @@ function recomputeText({ recompute }: TorchPlan): string {
   }
 }
 
-function optimizerText({ optimizer: choice, precision }: TorchPlan): string {
-  const { value } = optimizer.explain(choice);
+function optimizerText({ optimizer, precision }: TorchPlan): string {
+  const { value } = explainTorchOptimizer(optimizer);
   return precision === 'bf16-weights' ? value.replace(', f32 moments', ', bf16 moments') : value;
 }
 

@@ -4,9 +4,9 @@ import { FulltuneError } from '../base/errors.ts';
 import type { Settings } from '../run/run-config.ts';
 import { torchPlanContradiction } from '../run/torch-plan-schema.ts';
 import type { TorchLoss, TorchPlan, TorchPrecision, TorchRecompute } from '../run/torch-plan.ts';
-import { optimizer } from '../techniques/optimizer.ts';
 import type { DeviceSpec } from './device-spec.ts';
 import type { ModelShape } from './model-shape.ts';
+import { torchOptimizers } from './torch-optimizer.ts';
 
 /** What a plan for GPUs is made from. Needs no file and no device, so it also runs in a browser. */
 export interface TorchRequest {
@@ -50,7 +50,7 @@ export function torchSpace(request: TorchRequest): readonly TorchCandidatePlan[]
     compile: request.pinned?.compile ?? false,
     maxGradNorm: settings.max_grad_norm, frozen, seed: settings.seed,
   } as const;
-  const optimizers = optimizer.values({ settings, maxLength: rowLength, bucketLengths: [rowLength], rowsPerEpoch: Infinity });
+  const optimizers = torchOptimizers(settings);
   const precisions = precisionsOf(request);
   const layouts = layoutsOf(request);
   if (layouts.length === 0) {

@@ -4,8 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { plan, resume, train, type RunConfig, type RunEvent, type TrainingPlan, type TrainingRun } from '../../src/index.ts';
+import { plan, resume, train, type RunConfig, type RunEvent, type TrainingPlan } from '../../src/index.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
+import { collectEvents } from '../support/run-events.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -15,19 +16,13 @@ const config = (name: string, changes: Partial<RunConfig> = {}): RunConfig => ({
   max_length: 128, train_batch_size: 4, max_steps: 3, learning_rate: 5e-4, threads: 2, ...changes,
 });
 
-async function follow(run: TrainingRun): Promise<readonly RunEvent[]> {
-  const events: RunEvent[] = [];
-  for await (const event of run) events.push(event);
-  return events;
-}
-
 const lossesOf = (events: readonly RunEvent[]): readonly number[] => events.flatMap((event) => (event.kind === 'step' ? [event.loss] : []));
 const storedPlan = (name: string): TrainingPlan => JSON.parse(readFileSync(join(folder, name, 'plan.json'), 'utf8')) as TrainingPlan;
 
 it('reproduces the run of the plan', async () => {
-  const first = await follow(train(config('first', { memory: '130MiB' })));
+  const first = await collectEvents(train(config('first', { memory: '130MiB' })));
   const plain = storedPlan('first');
-  const second = await follow(train(config('second'), { plan: plain }));
+  const second = await collectEvents(train(config('second'), { plan: plain }));
   expect(storedPlan('second')).toEqual(plain);
   expect(lossesOf(second)).toEqual(lossesOf(first));
 });
@@ -54,19 +49,19 @@ it('refuses a plan that does something else than a setting asks for', async () =
 });
 
 it('says at resume which setting needs a new plan, and goes on bit for bit with one', async () => {
-  const whole = lossesOf(await follow(train(config('whole', { max_steps: 4, lr_scheduler_type: 'constant' }))));
-  await follow(train(config('parts', { max_steps: 2, lr_scheduler_type: 'constant' })));
+  const whole = lossesOf(await collectEvents(train(config('whole', { max_steps: 4, lr_scheduler_type: 'constant' }))));
+  await collectEvents(train(config('parts', { max_steps: 2, lr_scheduler_type: 'constant' })));
   const changes = { max_steps: 4, gradient_checkpointing: true };
-  await expect(follow(resume(join(folder, 'parts'), changes))).rejects.toMatchObject({ code: 'E_CONFIG', remedy: expect.stringContaining('--replan') as string });
-  const rest = lossesOf(await follow(resume(join(folder, 'parts'), changes, { replan: true })));
+  await expect(collectEvents(resume(join(folder, 'parts'), changes))).rejects.toMatchObject({ code: 'E_CONFIG', remedy: expect.stringContaining('--replan') as string });
+  const rest = lossesOf(await collectEvents(resume(join(folder, 'parts'), changes, { replan: true })));
   expect(storedPlan('parts').recompute.dropped.length).toBeGreaterThan(3);
   expect(rest).toEqual(whole.slice(2));
 });
 
 it('tells how much 8-bit moments lose', async () => {
   const health = (events: readonly RunEvent[]): readonly number[] => events.flatMap((event) => (event.kind === 'health' ? [event.quantisationError ?? NaN] : []));
-  const [error] = health(await follow(train(config('coded', { optim: 'adamw_8bit', optim_8bit_embeddings: true }))));
+  const [error] = health(await collectEvents(train(config('coded', { optim: 'adamw_8bit', optim_8bit_embeddings: true }))));
   expect(error).toBeGreaterThan(0.001);
   expect(error).toBeLessThan(0.05);
-  expect(health(await follow(train(config('plain'))))).toEqual([NaN]);
+  expect(health(await collectEvents(train(config('plain'))))).toEqual([NaN]);
 });

@@ -4,9 +4,10 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { loadModel, resume, train, type RunConfig, type RunEvent, type TrainingRun } from '../../src/index.ts';
+import { loadModel, resume, train, type RunConfig } from '../../src/index.ts';
 import { WeightFiles } from '../../src/files/weight-files.ts';
 import { sharedPath } from '../../src/testing/shared.ts';
+import { collectEvents } from '../support/run-events.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -22,12 +23,6 @@ function config(name: string, changes: Partial<RunConfig> = {}): RunConfig {
     model: sharedPath('models/stories260K'), dataset, output_dir: join(folder, name), max_length: 128, train_batch_size: 1, max_steps: 8, learning_rate: 1e-3, threads: 2,
     save_steps: 100, ...changes,
   };
-}
-
-async function events(run: TrainingRun): Promise<readonly RunEvent[]> {
-  const seen: RunEvent[] = [];
-  for await (const event of run) seen.push(event);
-  return seen;
 }
 
 const checkpoints = (name: string): readonly string[] => readdirSync(join(folder, name)).filter((entry) => entry.startsWith('checkpoint-'));
@@ -54,7 +49,7 @@ describe('freeze', () => {
 describe('evaluation', () => {
   it('finishes with the weights of the best evaluation, whose checkpoint is kept', async () => {
     // Learning one story by heart at a high rate makes another text less likely: the best evaluation is an early one.
-    const list = await events(train(config('best', { eval_dataset: other, eval_steps: 1, learning_rate: 5e-3, load_best_model_at_end: true, save_total_limit: 1 })));
+    const list = await collectEvents(train(config('best', { eval_dataset: other, eval_steps: 1, learning_rate: 5e-3, load_best_model_at_end: true, save_total_limit: 1 })));
     const evals = list.flatMap((event) => (event.kind === 'eval' ? [event] : []));
     expect(evals).toHaveLength(8);
     const best = evals.reduce((low, event) => (event.loss < low.loss ? event : low));
@@ -67,7 +62,7 @@ describe('evaluation', () => {
   });
 
   it('stops early after so many evaluations without a lower loss, and says so', async () => {
-    const list = await events(train(config('early', { eval_dataset: other, eval_steps: 1, learning_rate: 5e-3, early_stopping_patience: 2, max_steps: 50 })));
+    const list = await collectEvents(train(config('early', { eval_dataset: other, eval_steps: 1, learning_rate: 5e-3, early_stopping_patience: 2, max_steps: 50 })));
     const steps = list.filter((event) => event.kind === 'step').length;
     expect(steps).toBeLessThan(50);
     expect(list.some((event) => event.kind === 'warning' && /stopped early/.test(event.message))).toBe(true);
@@ -81,7 +76,7 @@ describe('a resumed run of another length', () => {
     const first = train(config('longer', { max_steps: 10 }), { signal: stop.signal });
     for await (const event of first) if (event.kind === 'step' && event.step === 4) stop.abort();
     const { step } = await first.result;
-    const list = await events(resume(join(folder, 'longer'), { max_steps: 16 }));
+    const list = await collectEvents(resume(join(folder, 'longer'), { max_steps: 16 }));
     const start = list[0]!;
     expect(start.kind === 'start' ? start.notices.join(' ') : '').toMatch(/16 steps instead of 10/);
     const rates = list.flatMap((event) => (event.kind === 'step' ? [event.learningRate] : []));

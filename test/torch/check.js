@@ -121,6 +121,7 @@ function techniques() {
     { name: 'bf16 weights, rounded stochastically', keys: { max_steps, bf16_weights: true }, reference: { max_steps }, limit: 0.05 },
     { name: 'bf16 weights, lion', keys: { ...slow, bf16_weights: true, optim: 'lion' }, reference: { ...slow, optim: 'lion' }, limit: 0.05 },
     { name: 'adamw_8bit', keys: { max_steps, optim: 'adamw_8bit' }, reference: { max_steps }, limit: 0.03 },
+    { name: 'adamw_4bit', keys: { max_steps, optim: 'adamw_4bit' }, reference: { max_steps }, limit: 0.05 },
     { name: 'torch.compile', keys: { max_steps, torch_compile: true }, reference: { max_steps } },
   ];
   return all.map((comparison) => ({ ...comparison, name: `technique: ${comparison.name}` }));

@@ -15,6 +15,9 @@ from .plan import Optimizer, Plan
 Groups = list[dict[str, Any]]
 Maker = Callable[[Groups], torch.optim.Optimizer]
 
+CODED_ADAMW = {"adamw_8bit": "AdamW8bit", "adamw_4bit": "AdamW4bit"}
+"""Whose moments are codes, and torchao's name of it: blocks of 256 with eight bits, of 128 with four."""
+
 
 class Optimizers:
     """One or several optimizers that step together; in backward there is one per parameter."""
@@ -40,8 +43,8 @@ class Optimizers:
 class InBackward(Optimizers):
     """Updates each parameter as soon as its gradient is complete, and frees the gradient. `take_norm` gives the norm of the update's gradients."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], make: Maker, decay: float) -> None:
-        by_parameter = {parameter: make(_groups([parameter], decay)) for parameter in parameters}
+    def __init__(self, parts: Sequence[tuple[Maker, Sequence[nn.Parameter]]], decay: float) -> None:
+        by_parameter = {parameter: make(_groups([parameter], decay)) for make, members in parts for parameter in members}
         super().__init__(list(by_parameter.values()))
         self._squares: list[torch.Tensor] = []
 
@@ -51,7 +54,7 @@ class InBackward(Optimizers):
             by_parameter[parameter].step()
             parameter.grad = None
 
-        for parameter in parameters:
+        for parameter in by_parameter:
             parameter.register_post_accumulate_grad_hook(update)
 
     def step(self) -> None:
@@ -65,17 +68,24 @@ class InBackward(Optimizers):
 def make_optimizers(model: nn.Module, plan: Plan, device: torch.device) -> Optimizers:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     choice = plan.optimizer
+    shares = _shares(model, choice, parameters) if choice.kind in CODED_ADAMW else [(choice, parameters)]
+    parts = [(_maker(each, plan, device), members) for each, members in shares if members]
     if plan.in_backward:
-        return InBackward(parameters, _maker(choice, plan, device), choice.weight_decay)
-    if choice.kind != "adamw_8bit":
-        return Optimizers([_maker(choice, plan, device)(_groups(parameters, choice.weight_decay))])
-    # What keeps f32 moments has an optimizer of its own: embeddings unless asked for, vectors, and tensors too small to gain.
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)} if not choice.embeddings else set()
+        return InBackward(parts, choice.weight_decay)
+    return Optimizers([make(_groups(members, choice.weight_decay)) for make, members in parts])
+
+
+def _shares(model: nn.Module, choice: Optimizer, parameters: Sequence[nn.Parameter]) -> list[tuple[Optimizer, Sequence[nn.Parameter]]]:
+    """Which parameters have coded moments, and which keep those of AdamW: vectors, and with eight bits embeddings unless the plan says otherwise.
+
+    torchao itself leaves tensors uncoded that are under 4096 elements or no multiple of its block.
+    """
+    keeps = choice.kind == "adamw_8bit" and not choice.embeddings
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)} if keeps else set()
     coded = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
     plain = [p for p in parameters if p.ndim < 2 or id(p) in embeddings]
     whole = Optimizer("adamw", choice.weight_decay, choice.beta1, choice.beta2, choice.epsilon)
-    pairs = [(choice, coded), (whole, plain)]
-    return Optimizers([_maker(kind, plan, device)(_groups(members, choice.weight_decay)) for kind, members in pairs if members])
+    return [(choice, coded), (whole, plain)]
 
 
 def _groups(parameters: Sequence[nn.Parameter], decay: float) -> Groups:
@@ -94,9 +104,9 @@ def _maker(choice: Optimizer, plan: Plan, device: torch.device) -> Maker:
         case "adamw":
             adamw = _torchao("_AdamW", "precision bf16-weights")
             return lambda groups: adamw(groups, lr=0.0, betas=betas, eps=choice.epsilon, bf16_stochastic_round=True)
-        case "adamw_8bit":
-            adamw_8bit = _torchao("AdamW8bit", "optim adamw_8bit")
-            return lambda groups: adamw_8bit(groups, lr=0.0, betas=betas, eps=choice.epsilon, bf16_stochastic_round=rounds)
+        case "adamw_8bit" | "adamw_4bit":
+            coded = _torchao(CODED_ADAMW[choice.kind], f"optim {choice.kind}")
+            return lambda groups: coded(groups, lr=0.0, betas=betas, eps=choice.epsilon, bf16_stochastic_round=rounds)
         case "adafactor":
             from transformers.optimization import Adafactor
 

@@ -20,6 +20,7 @@ class Optimizer:
     epsilon: float = 0.0
     momentum: float = 0.0
     embeddings: bool = False
+    """Embeddings have eight-bit moments too."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def _optimizer(value: Any, where: str) -> Optimizer:
     kinds = {
         "adamw": {"beta1", "beta2", "epsilon", "weightDecay"},
         "adamw_8bit": {"beta1", "beta2", "epsilon", "weightDecay", "embeddings"},
+        "adamw_4bit": {"beta1", "beta2", "epsilon", "weightDecay"},
         "adafactor": {"beta1", "weightDecay"},
         "lion": {"beta1", "beta2", "weightDecay"},
         "sgd": {"momentum", "weightDecay"},

@@ -2,7 +2,7 @@
 
 import { FulltuneError } from '../../base/errors.ts';
 import type { ConfigKey } from '../../run/config-schema.ts';
-import { OPTIMIZER_NAMES } from '../../run/config-schema.ts';
+import { optimizerName } from '../../run/resolve-settings.ts';
 import type { RunConfig } from '../../run/run-config.ts';
 import type { TorchPlan } from '../../run/torch-plan.ts';
 import type { TrainingPlan } from '../../run/training-plan.ts';
@@ -42,8 +42,7 @@ export function checkAgreement(plan: TrainingPlan | TorchPlan, config: Partial<R
     if (wanted !== undefined && has !== undefined && wanted !== has) throw differs(`${key} ${String(wanted)}`, String(has));
   }
   const { batch, packing, precision, optimizer, frozen } = whole;
-  const optim = config.optim === undefined ? undefined : (OPTIMIZER_NAMES as Readonly<Record<string, string>>)[config.optim];
-  if (optim !== undefined && optim !== optimizer.kind) throw differs(`optim ${config.optim}`, optimizer.kind);
+  if (config.optim !== undefined && optimizerName(config.optim) !== optimizer.kind) throw differs(`optim ${config.optim}`, optimizer.kind);
   if (config.bf16 !== undefined && config.bf16 !== precision.startsWith('bf16')) throw differs(`bf16 ${config.bf16}`, precision);
   const longest = packing.rowLengths.at(-1)!;
   if (config.max_length !== undefined && longest > config.max_length) throw differs(`max_length ${config.max_length}`, String(longest));

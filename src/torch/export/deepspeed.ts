@@ -72,6 +72,11 @@ function script(name: string, value: (run: ExportedRun) => string | number | boo
   };
 }
 
+/** DeepSpeed has no such optimizer: the script makes it, and its schedule with it. */
+function isMadeInScript({ optimizer: { kind } }: ExportedRun['plan']): boolean {
+  return kind === 'adamw_8bit' || kind === 'adamw_4bit' || kind === 'adafactor';
+}
+
 const optimizer: Rule = ({ plan: { optimizer: choice }, settings }, sheet) => {
   const common = { lr: settings.learning_rate, weight_decay: choice.weightDecay };
   switch (choice.kind) {
@@ -86,6 +91,7 @@ const optimizer: Rule = ({ plan: { optimizer: choice }, settings }, sheet) => {
       sheet.set('zero_allow_untested_optimizer', true);
       return sheet.set('optimizer.params', { ...common, momentum: choice.momentum });
     case 'adamw_8bit':
+    case 'adamw_4bit':
     case 'adafactor':
       sheet.set('zero_allow_untested_optimizer', true);
       sheet.set('zero_force_ds_cpu_optimizer', false);
@@ -96,7 +102,7 @@ const optimizer: Rule = ({ plan: { optimizer: choice }, settings }, sheet) => {
 };
 
 const schedule: Rule = ({ settings, totalSteps, plan }, sheet) => {
-  if (plan.optimizer.kind === 'adamw_8bit' || plan.optimizer.kind === 'adafactor') return;
+  if (isMadeInScript(plan)) return;
   const warm = settings.warmup_steps ?? (totalSteps === undefined ? undefined : Math.ceil((settings.warmup_ratio ?? 0) * totalSteps));
   const name = `lr_scheduler_type ${settings.lr_scheduler_type}`;
   if (settings.lr_scheduler_type === 'constant') return;
@@ -157,7 +163,7 @@ export const deepspeed: Trainer = {
     train_on_inputs: script('train_on_inputs', ({ config }) => config.train_on_inputs),
     chat_template: script('chat_template', ({ config }) => config.chat_template),
     learning_rate: ({ plan, settings }, sheet) => {
-      if (plan.optimizer.kind === 'adamw_8bit' || plan.optimizer.kind === 'adafactor') sheet.elsewhere.push(`learning_rate ${settings.learning_rate}`);
+      if (isMadeInScript(plan)) sheet.elsewhere.push(`learning_rate ${settings.learning_rate}`);
     },
     lr_scheduler_type: schedule,
     warmup_steps: forPlanningOnly, // with the schedule

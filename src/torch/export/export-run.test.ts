@@ -93,6 +93,7 @@ describe.each(TRAINER_NAMES)('export to %s', (to) => {
     ['loss', { loss: { kind: 'whole' } }],
     ['weight decay', { optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.2 } }], ['beta2', { optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.96, epsilon: 1e-8, weightDecay: 0.1 } }],
     ['adamw_8bit', { optimizer: { kind: 'adamw_8bit', beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, embeddings: false } }],
+    ['adamw_4bit', { optimizer: { kind: 'adamw_4bit', beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 } }],
     ['adafactor', { optimizer: { kind: 'adafactor', beta1: 0, weightDecay: 0.1 } }], ['lion', { optimizer: { kind: 'lion', beta1: 0.9, beta2: 0.95, weightDecay: 0.1 } }],
     ['sgd', { optimizer: { kind: 'sgd', momentum: 0.9, weightDecay: 0.1 } }],
     ['no recompute', { recompute: { kind: 'none' } }], ['recompute of layers', { recompute: { kind: 'layers', layers: 4 } }], ['update', { update: 'in-backward' }],
@@ -165,6 +166,26 @@ describe('accelerate', () => {
   ] as const)('%s', (_name, plan, options, lines) => {
     const { text } = exported(plan, {}, { to: 'accelerate', ...options });
     for (const line of lines) expect(text).toContain(line);
+  });
+});
+
+describe('four-bit AdamW', () => {
+  const plan: TorchPlan = { ...GPU, optimizer: { kind: 'adamw_4bit', beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1 } };
+  it.each([['trl', 'optim'], ['axolotl', 'optimizer'], ['llama-factory', 'optim']] as const)('is that of torchao in %s, with blocks of 128', (to, key) => {
+    const run = exported(plan, {}, { to });
+    for (const line of [`${key}: adamw_torch_4bit\n`, 'optim_args: block_size=128\n', 'adam_beta2: 0.95\n', 'adam_epsilon: 0.000001\n']) expect(run.text).toContain(line);
+    expect(keysOf(run, to).filter((name) => !TRAINERS[to].keys.has(name))).toEqual([]);
+    expect(run.untranslated.find(({ setting }) => setting === 'optim adamw_4bit')?.instead).toContain('pip install torchao');
+  });
+
+  it.each([['deepspeed', 'pass it to deepspeed.initialize'], ['torchtitan', 'It uses AdamW: 8 bytes']] as const)('is not translated for %s', (to, instead) => {
+    expect(exported(plan, {}, { to }).untranslated.find(({ setting }) => setting === 'optim adamw_4bit')?.instead).toContain(instead);
+  });
+
+  it('goes into the script that accelerate launches, and must be what the settings say', () => {
+    expect(exported(plan, {}, { to: 'accelerate' }).elsewhere.join('; ')).toContain('optim adamw_4bit (beta1 0.9');
+    expect(exported(plan, { optim: 'adamw_torch_4bit' }, { to: 'accelerate' }).trainer).toBe('accelerate');
+    expect(() => exported(plan, { optim: 'adamw_8bit' }, { to: 'trl' })).toThrow('the settings say optim adamw_8bit, and the plan has adamw_4bit');
   });
 });
 

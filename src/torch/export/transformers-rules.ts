@@ -1,15 +1,15 @@
 /** Rules that TRL and LLaMA-Factory share: both read transformers' TrainingArguments. Plan first, settings below. */
 
-import type { OptimizerChoice } from '../../run/training-plan.ts';
+import type { OptimizerName } from '../../run/run-config.ts';
 import { deepspeedSections } from './deepspeed.ts';
 import type { ExportedRun } from './exported-run.ts';
 import type { Sheet } from './sheet.ts';
 import { evaluates } from './common-rules.ts';
 import type { PlanRules, SettingRules, Trainer } from './trainer.ts';
 
-/** transformers' name of an optimizer; bitsandbytes has the eight-bit and the Lion one. */
-export const TRANSFORMERS_OPTIMIZER: Readonly<Record<OptimizerChoice['kind'], string>> = {
-  adamw: 'adamw_torch_fused', adamw_8bit: 'adamw_bnb_8bit', adafactor: 'adafactor', lion: 'lion_32bit', sgd: 'sgd',
+/** transformers' name of an optimizer; bitsandbytes has the eight-bit and the Lion one, torchao the four-bit one. */
+export const TRANSFORMERS_OPTIMIZER: Readonly<Record<OptimizerName, string>> = {
+  adamw: 'adamw_torch_fused', adamw_8bit: 'adamw_bnb_8bit', adamw_4bit: 'adamw_torch_4bit', adafactor: 'adafactor', lion: 'lion_32bit', sgd: 'sgd',
 };
 
 /** `optim`, betas, weight decay; `key` names the optimizer. */
@@ -25,6 +25,12 @@ export function optimizerRule(key: string): PlanRules['optimizer'] {
         sheet.set('adam_epsilon', optimizer.epsilon);
         if (optimizer.embeddings) sheet.lost('optim_8bit_embeddings true', 'transformers keeps the moments of embeddings in 32 bits', 'Embeddings take 8 bytes of state per parameter instead of 2.');
         sheet.lost('optim adamw_8bit', 'bitsandbytes rounds its eight-bit blocks in its own way', 'Losses agree closely, not bit for bit. It needs pip install bitsandbytes.');
+        break;
+      case 'adamw_4bit':
+        sheet.set('adam_epsilon', optimizer.epsilon);
+        // transformers passes a block of 256 unless it is told otherwise; torchao's own, and that of the plan, is 128.
+        sheet.set('optim_args', 'block_size=128');
+        sheet.lost('optim adamw_4bit', 'torchao codes the moments of vectors of 4096 and more values, too', 'Losses agree closely, not bit for bit. It needs pip install torchao.');
         break;
       case 'adafactor':
         if (optimizer.beta1 > 0) sheet.lost(`adafactor_beta1 ${optimizer.beta1}`, 'there is no key for a first moment of adafactor', 'It runs without one, with less memory.');

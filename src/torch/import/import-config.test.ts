@@ -160,6 +160,12 @@ describe('importConfig', () => {
     expect(assumed).toHaveLength(6);
   });
 
+  it.each([['adamw_torch_8bit', 'adamw_8bit'], ['adamw_torch_4bit', 'adamw_4bit'], ['ao_adamw_4bit', 'adamw_4bit']])('reads %s of torchao', (theirs, ours) => {
+    const { config, ignored } = imported(AXOLOTL.replace('paged_adamw_8bit', theirs).concat('adam_epsilon: 1e-6\n'));
+    expect(config).toMatchObject({ optim: ours, adam_epsilon: 1e-6 });
+    expect(ignored.map(({ key }) => key)).not.toContain(`optimizer ${theirs}`);
+  });
+
   it('says of adapters that this is full fine-tuning', () => {
     const { ignored } = imported('base_model: m\nadapter: qlora\nload_in_4bit: true\nlora_r: 32\nlora_target_linear: true\nsequence_len: 512\n');
     for (const key of ['adapter qlora', 'load_in_4bit true', 'lora_r 32']) expect(ignored.find((entry) => entry.key === key)?.reason, key).toContain('fulltune trains every parameter');

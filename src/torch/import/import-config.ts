@@ -83,7 +83,7 @@ function settle(sheet: ImportSheet, ranks: number): void {
     }
   }
   const optim = short(config.get('optim') ?? 'adamw');
-  if (optim !== 'adamw' && optim !== 'adamw_8bit') {
+  if (!optim.startsWith('adamw')) {
     sheet.drop('adam_epsilon', `${optim} has none`);
     if (optim !== 'lion') for (const key of ['adam_beta1', 'adam_beta2'] as const) sheet.drop(key, `${optim} has none`);
   }

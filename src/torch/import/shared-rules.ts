@@ -6,6 +6,7 @@ import { ignored, numeric, short, to, type ImportRule, type ImportRules, type Im
 const OPTIMIZERS: Readonly<Record<string, string>> = {
   adamw: 'adamw', adamw_torch: 'adamw', adamw_torch_fused: 'adamw', adamw_hf: 'adamw', adamw_apex_fused: 'adamw', optimi_adamw: 'adamw',
   adamw_8bit: 'adamw_8bit', adamw_bnb_8bit: 'adamw_8bit', adamw_torch_8bit: 'adamw_8bit', ao_adamw_8bit: 'adamw_8bit',
+  adamw_4bit: 'adamw_4bit', adamw_torch_4bit: 'adamw_4bit', ao_adamw_4bit: 'adamw_4bit',
   adafactor: 'adafactor', lion: 'lion', lion_32bit: 'lion', sgd: 'sgd',
 };
 
@@ -13,7 +14,6 @@ const OPTIMIZERS: Readonly<Record<string, string>> = {
 const NEAREST_OPTIMIZER: Readonly<Record<string, readonly [name: string, difference: string]>> = {
   paged_adamw_32bit: ['adamw', 'state is not paged: it is part of the plan'], paged_adamw_8bit: ['adamw_8bit', 'state is not paged: it is part of the plan'],
   paged_lion_32bit: ['lion', 'state is not paged: it is part of the plan'], lion_8bit: ['lion', 'the moment has 32 bits'], paged_lion_8bit: ['lion', 'the moment has 32 bits, and is not paged'],
-  adamw_torch_4bit: ['adamw_8bit', 'the moments have 8 bits'], ao_adamw_4bit: ['adamw_8bit', 'the moments have 8 bits'],
 };
 
 export const optimizer: ImportRule = (value, sheet, from) => {
