@@ -4,6 +4,7 @@ import { ACCELERATE_KEYS } from '../trainer-keys/accelerate.ts';
 import { layerwise, machineRules } from './common-rules.ts';
 import { zeroStage } from './deepspeed.ts';
 import type { ExportedRun } from './exported-run.ts';
+import { script, settingsOfScript } from './script-rules.ts';
 import type { Sheet } from './sheet.ts';
 import { absent, forPlanningOnly, type Rule, type Trainer } from './trainer.ts';
 
@@ -72,14 +73,6 @@ function deepspeedConfig(run: ExportedRun, sheet: Sheet): void {
   sheet.elsewhere.push(`per_device_train_batch_size ${microBatchSize}`);
 }
 
-/** Goes into the script that accelerate launches. */
-function script(name: string, value: (run: ExportedRun) => string | number | boolean | undefined): Rule {
-  return (run, sheet) => {
-    const text = value(run);
-    if (text !== undefined && text !== '') sheet.elsewhere.push(`${name} ${text}`);
-  };
-}
-
 export const accelerate: Trainer = {
   name: 'accelerate',
   title,
@@ -127,27 +120,12 @@ export const accelerate: Trainer = {
     seed: script('seed', ({ plan }) => plan.seed),
   },
   settings: {
-    model: script('model', ({ config }) => config.model),
-    dataset: script('dataset', ({ config }) => config.dataset),
-    eval_dataset: script('eval_dataset', ({ config }) => config.eval_dataset),
-    eval_fraction: script('eval_fraction', ({ config }) => config.eval_fraction),
-    output_dir: script('output_dir', ({ config }) => config.output_dir),
-    overlong: script('overlong', ({ config }) => config.overlong),
-    shuffle: script('shuffle', ({ config }) => config.shuffle),
-    train_on_inputs: script('train_on_inputs', ({ config }) => config.train_on_inputs),
-    chat_template: script('chat_template', ({ config }) => config.chat_template),
+    ...settingsOfScript,
     learning_rate: script('learning_rate', ({ settings }) => settings.learning_rate),
     lr_scheduler_type: script('lr_scheduler_type', ({ settings }) => settings.lr_scheduler_type),
     warmup_steps: script('warmup_steps', ({ config }) => config.warmup_steps),
     warmup_ratio: script('warmup_ratio', ({ config }) => config.warmup_ratio),
-    num_train_epochs: script('num_train_epochs', ({ settings }) => settings.num_train_epochs),
-    max_steps: script('max_steps', ({ config }) => config.max_steps),
     logging_steps: script('logging_steps', ({ config }) => config.logging_steps),
-    eval_steps: script('eval_steps', ({ config }) => config.eval_steps),
-    load_best_model_at_end: script('load_best_model_at_end', ({ config }) => config.load_best_model_at_end),
-    early_stopping_patience: script('early_stopping_patience', ({ config }) => config.early_stopping_patience),
-    save_steps: script('save_steps', ({ config }) => config.save_steps),
-    save_total_limit: script('save_total_limit', ({ config }) => config.save_total_limit),
     ...machineRules(title),
     allow: forPlanningOnly,
     save_dtype: script('save_dtype', ({ config }) => config.save_dtype),

@@ -3,6 +3,7 @@
 import { DEEPSPEED_KEYS } from '../trainer-keys/deepspeed.ts';
 import { machineRules } from './common-rules.ts';
 import type { ExportedRun } from './exported-run.ts';
+import { script, settingsOfScript } from './script-rules.ts';
 import { Sheet, type Value } from './sheet.ts';
 import { absent, forPlanningOnly, type Rule, type Trainer } from './trainer.ts';
 
@@ -62,14 +63,6 @@ export function deepspeedSections(run: ExportedRun, notes: Sheet): Readonly<Reco
   for (const rule of [batch, precision, sharding, clipping]) rule(run, sheet);
   for (const { setting, reason, instead } of sheet.untranslated) notes.lost(setting, reason, instead);
   return sheet.nested();
-}
-
-/** Goes into the script that calls deepspeed.initialize. */
-function script(name: string, value: (run: ExportedRun) => string | number | boolean | undefined): Rule {
-  return (run, sheet) => {
-    const text = value(run);
-    if (text !== undefined && text !== '') sheet.elsewhere.push(`${name} ${text}`);
-  };
 }
 
 /** DeepSpeed has no such optimizer: the script makes it, and its schedule with it. */
@@ -153,29 +146,14 @@ export const deepspeed: Trainer = {
     seed: script('seed', ({ plan }) => plan.seed),
   },
   settings: {
-    model: script('model', ({ config }) => config.model),
-    dataset: script('dataset', ({ config }) => config.dataset),
-    eval_dataset: script('eval_dataset', ({ config }) => config.eval_dataset),
-    eval_fraction: script('eval_fraction', ({ config }) => config.eval_fraction),
-    output_dir: script('output_dir', ({ config }) => config.output_dir),
-    overlong: script('overlong', ({ config }) => config.overlong),
-    shuffle: script('shuffle', ({ config }) => config.shuffle),
-    train_on_inputs: script('train_on_inputs', ({ config }) => config.train_on_inputs),
-    chat_template: script('chat_template', ({ config }) => config.chat_template),
+    ...settingsOfScript,
     learning_rate: ({ plan, settings }, sheet) => {
       if (isMadeInScript(plan)) sheet.elsewhere.push(`learning_rate ${settings.learning_rate}`);
     },
     lr_scheduler_type: schedule,
     warmup_steps: forPlanningOnly, // with the schedule
     warmup_ratio: forPlanningOnly,
-    num_train_epochs: script('num_train_epochs', ({ settings }) => settings.num_train_epochs),
-    max_steps: script('max_steps', ({ config }) => config.max_steps),
     logging_steps: ({ settings }, sheet) => sheet.set('steps_per_print', settings.logging_steps),
-    eval_steps: script('eval_steps', ({ config }) => config.eval_steps),
-    load_best_model_at_end: script('load_best_model_at_end', ({ config }) => config.load_best_model_at_end),
-    early_stopping_patience: script('early_stopping_patience', ({ config }) => config.early_stopping_patience),
-    save_steps: script('save_steps', ({ config }) => config.save_steps),
-    save_total_limit: script('save_total_limit', ({ config }) => config.save_total_limit),
     ...machineRules(title),
     device: absent('device', 'DeepSpeed runs on what PyTorch finds', 'Set DS_ACCELERATOR.'),
   },

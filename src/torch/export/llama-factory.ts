@@ -7,7 +7,7 @@ import type { DataLayout } from './data-layout.ts';
 import type { ExportedRun } from './exported-run.ts';
 import type { Sheet, Value } from './sheet.ts';
 import type { Rule, Trainer } from './trainer.ts';
-import { batchRule, hostMemory, mixedPrecision, optimizerRule, SCHEDULE_RULES, shardingRule, transformersBatch } from './transformers-rules.ts';
+import { argumentsAlike, batchRule, hostMemory, mixedPrecision, optimizerRule, SCHEDULE_RULES, shardingRule, transformersBatch } from './transformers-rules.ts';
 
 const title = 'LLaMA-Factory';
 
@@ -79,15 +79,8 @@ export const llamaFactory: Trainer = {
       sheet.set('flash_attn', { sdpa: 'sdpa', eager: 'disabled', flex: 'auto' }[plan.attention]);
       if (plan.attention === 'flex') sheet.lost('attention flex', `${title} has no FlexAttention`, 'It takes the best that is installed.');
     },
-    compile: ({ plan }, sheet) => {
-      if (plan.compile) sheet.set('torch_compile', true);
-    },
-    maxGradNorm: ({ plan }, sheet) => sheet.set('max_grad_norm', plan.maxGradNorm),
+    ...argumentsAlike,
     frozen: frozenIsLost(title),
-    seed: ({ plan }, sheet) => {
-      sheet.set('seed', plan.seed);
-      sheet.set('data_seed', plan.seed);
-    },
   },
   settings: {
     model: ({ settings }, sheet) => sheet.set('model_name_or_path', settings.model),

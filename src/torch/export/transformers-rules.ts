@@ -51,6 +51,18 @@ export function optimizerRule(key: string): PlanRules['optimizer'] {
   };
 }
 
+/** Arguments that are the plan's values under another name. */
+export const argumentsAlike: Pick<PlanRules, 'compile' | 'maxGradNorm' | 'seed'> = {
+  compile: ({ plan }, sheet) => {
+    if (plan.compile) sheet.set('torch_compile', true);
+  },
+  maxGradNorm: ({ plan }, sheet) => sheet.set('max_grad_norm', plan.maxGradNorm),
+  seed: ({ plan }, sheet) => {
+    sheet.set('seed', plan.seed);
+    sheet.set('data_seed', plan.seed);
+  },
+};
+
 export function batchRule({ microBatchSize, accumulationSteps, plan }: ExportedRun, sheet: Sheet, names: readonly [micro: string, steps: string]): void {
   sheet.set(names[0], microBatchSize);
   sheet.set(names[1], accumulationSteps);

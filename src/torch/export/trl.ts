@@ -5,7 +5,7 @@ import { frozenIsLost, inBackwardIsLost, layerwise, machineRules, noStochasticRo
 import type { ExportedRun } from './exported-run.ts';
 import type { Sheet } from './sheet.ts';
 import { absent, type Trainer } from './trainer.ts';
-import { batchRule, hostMemory, mixedPrecision, optimizerRule, SCHEDULE_RULES, shardingRule, transformersBatch } from './transformers-rules.ts';
+import { argumentsAlike, batchRule, hostMemory, mixedPrecision, optimizerRule, SCHEDULE_RULES, shardingRule, transformersBatch } from './transformers-rules.ts';
 
 const title = 'TRL';
 
@@ -66,15 +66,8 @@ export const trl: Trainer = {
       sheet.set('attn_implementation', 'flash_attention_2');
       sheet.lost(`attention ${plan.attention}`, endToEnd, `It uses flash_attention_2, which needs none: pip install flash-attn, or set attn_implementation: ${own}.`);
     },
-    compile: ({ plan }, sheet) => {
-      if (plan.compile) sheet.set('torch_compile', true);
-    },
-    maxGradNorm: ({ plan }, sheet) => sheet.set('max_grad_norm', plan.maxGradNorm),
+    ...argumentsAlike,
     frozen: frozenIsLost(title),
-    seed: ({ plan }, sheet) => {
-      sheet.set('seed', plan.seed);
-      sheet.set('data_seed', plan.seed);
-    },
   },
   settings: {
     model: ({ settings }, sheet) => sheet.set('model_name_or_path', settings.model),
