@@ -5,7 +5,8 @@
  */
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { planOnTorch, prepareLaunch, resume, train } from '../../dist/index.js';
 import { agree, check, chosen, close, collect, commandLine, DATASET, expect, freshFolder, python, root, run, STORIES, tinyQwen2, until, work } from './harness.js';
@@ -31,6 +32,7 @@ try {
   });
   await compare([...agreement(), ...families(), ...techniques()]);
   await lifecycle();
+  await twoNodes();
   await failures();
 } finally {
   close();
@@ -163,6 +165,35 @@ async function lifecycle() {
     expect(resumed.code === 0 && resumed.stdout.includes('"step":4'), resumed.stderr);
     const slurm = await commandLine(['train', ...words.slice(0, -1), freshFolder(), '--nproc-per-node', '8', '--nnodes', '4', '--print', 'slurm']);
     expect(spawnSync('bash', ['-n'], { input: slurm.stdout }).status === 0 && slurm.stdout.includes('#SBATCH --nodes=4') && slurm.stdout.includes('--nproc-per-node 8'), slurm.stdout);
+  });
+}
+
+/** Two launchers on one machine that meet at a port: what a second node does, but for the network. */
+async function twoNodes() {
+  await check('two nodes meet, and train as one process does', async () => {
+    const keys = { ...base, max_steps: 5 };
+    const folder = freshFolder();
+    const port = await freePort();
+    const { text, runDirectory } = await prepareLaunch({ ...keys, python, engine: 'torch', nproc_per_node: 1, nnodes: 2, rdzv_endpoint: `127.0.0.1:${port}`, output_dir: folder }, { form: 'torchrun' });
+    const ended = await Promise.all([0, 1].map(() => new Promise((resolve) => {
+      execFile('bash', ['-c', text], { encoding: 'utf8', timeout: 300_000, env: { ...process.env, OMP_NUM_THREADS: '1' } }, (error, _stdout, stderr) => resolve({ error, stderr }));
+    })));
+    for (const { error, stderr } of ended) expect(error === null, stderr);
+    const events = readFileSync(join(runDirectory, 'events.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    const losses = new Map(events.filter(({ kind }) => kind === 'step').map(({ step, loss }) => [step, loss]));
+    const embedded = await run({ ...keys, engine: 'embedded' });
+    expect(existsSync(join(runDirectory, 'model', 'model.safetensors')), 'there is no finished model');
+    return `losses within ${agree(embedded.losses, losses, LIMIT, 5)}`;
+  });
+}
+
+/** A port that nobody listens at just now. */
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject).listen(0, '127.0.0.1', () => {
+      const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+      server.close(() => resolve(port));
+    });
   });
 }
 
