@@ -209,10 +209,13 @@ class Run:
         peak = self.memory.peak()
         allocated, reserved, device, resident = self.parallel.most(peak.allocated, peak.reserved, peak.device, peak.resident)
         plan = job.plan
+        # Only plans for accelerators say how long a step takes: on a CPU their figures are about another machine.
+        elsewhere = self.ranks.device.type == "cpu" and plan.expected_step_ms is not None
+        planned_bytes, planned_ms = (None, None) if elsewhere else (plan.expected_peak_bytes, plan.expected_step_ms)
         on_device = {"allocatedBytes": int(allocated), "reservedBytes": int(reserved), "deviceBytes": int(device)}
         self.events.emit({
             "kind": "end", "reason": ended, "step": progress.step, "modelPath": model_path, "modelStep": model_step,
-            "plannedBytes": plan.expected_peak_bytes, "peakResidentBytes": int(resident), "predictedStepMs": plan.expected_step_ms,
+            "plannedBytes": planned_bytes, "peakResidentBytes": int(resident), "predictedStepMs": planned_ms,
             "measuredStepMs": throughput.median_step_ms(), "suggestedMemoryBytes": None, "seconds": time.perf_counter() - started,
             **({} if self.ranks.device.type == "cpu" else {"devicePeak": on_device}),
         })  # fmt: skip
