@@ -246,19 +246,22 @@ typedef struct {
 } range;
 
 /*
- * Range `index` of what is packed by the tasks themselves, or the number of ranges if `index` is negative, in `begin`: as many panels as are packed at a time,
- * then less and less, so that the threads end together.  (Polychronopoulos & Kuck 1987, guided self-scheduling.)
+ * The panels that tasks pack for themselves are cut into ranges of as many as are packed at a time, then of less and less, so that the threads end
+ * together (Polychronopoulos & Kuck 1987, guided self-scheduling): the range after `last`.
  */
+static range next_range(const side *own, int threads, range last) {
+  const int64_t left = ceil_div(own->count, own->width) - last.end;
+  return (range){last.end, last.end + most(1, least(own->most / own->width, left / (2 * threads)))};
+}
 static range guided_range(const side *own, int threads, int64_t index) {
-  const int64_t panels = ceil_div(own->count, own->width), at_once = own->most / own->width;
-  range r = {0, 0};
+  range r = next_range(own, threads, (range){0, 0});
+  for (int64_t i = 0; i < index; i++) r = next_range(own, threads, r);
+  return r;
+}
+static int64_t guided_ranges(const side *own, int threads) {
   int64_t count = 0;
-  for (; r.end < panels; count++) {
-    r.begin = r.end;
-    r.end += most(1, least(at_once, (panels - r.begin) / (2 * threads)));
-    if (count == index) return r;
-  }
-  return (range){count, panels};
+  for (range r = {0, 0}; r.end < ceil_div(own->count, own->width); count++) r = next_range(own, threads, r);
+  return count;
 }
 static range even_range(const side *shared, int64_t ranges, int64_t index) {
   const int64_t panels = ceil_div(shared->count, shared->width);
@@ -304,7 +307,7 @@ static void product_run(struct ft_pool *pool, char *workspace, const product *p)
       s.sums_stride = c.rounds ? round_up(c.columns, COLUMN_MULTIPLE) : y_columns;
       const side a = side_a(&s), b = side_b(&s), own = c.own_a ? a : b, shared = c.own_a ? b : a;
       const int64_t wanted = 4 * threads; /* tasks: enough to even out a busy core */
-      s.own_tasks = guided_range(&own, threads, -1).begin;
+      s.own_tasks = guided_ranges(&own, threads);
       s.shared_tasks = least(ceil_div(wanted, s.own_tasks), ceil_div(shared.count, shared.most));
       const int64_t packs = ceil_div(ceil_div(shared.count, shared.width), piece_of(&shared));
       for (s.block = 0; s.block < p->blocks.count; s.block += c.group) {
