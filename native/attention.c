@@ -169,12 +169,12 @@ static void cached_task(void *context, int64_t task, int thread) {
       scores[s] = v_sum(dot);
       if (scores[s] > highest) highest = scores[s];
     }
-    const float rescale = v_exp_nonpositive(v_splat(maximum - highest))[0];
+    const float rescale = v_exp(v_splat(maximum - highest))[0];
     maximum = highest;
     for (int64_t s = here; s < BLOCK + VF_LANES; s++) scores[s] = -__builtin_inff();
     vf total = v_zero();
     for (int64_t s = 0; s < here; s += VF_LANES) {
-      const vf p = v_exp_nonpositive(v_load(scores + s) - v_splat(maximum));
+      const vf p = v_exp(v_load(scores + s) - v_splat(maximum));
       v_store(scores + s, p);
       total += p;
     }

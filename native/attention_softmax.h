@@ -3,26 +3,11 @@
 #define FULLTUNE_ATTENTION_SOFTMAX_H
 
 #include "attention_block.h"
+#include "vector_math.h"
 
 #define LOWEST (-1e30f)   /* bound of a query that has seen nothing */
 #define SLACK 5.0f        /* how far scores may pass the bound that is subtracted before exp */
 
-/*
- * 2^x within 1 unit in the last place for -126 <= x < 128; 2^-126 below, NaN for NaN.
- * x = n + r with |r| <= 1/2, and a polynomial fitted to 2^r.
- */
-VF_INLINE vf exp2_above(vf x) {
-  const vf magic = v_splat(12582912.0f); /* 1.5 · 2^23: adding it rounds to an integer */
-  const vf bounded = v_max(v_splat(-126.0f), x), shifted = bounded + magic, r = bounded - (shifted - magic);
-  vf p = v_splat(1.5345795e-4f);
-  p = v_fma(p, r, v_splat(1.3399931e-3f));
-  p = v_fma(p, r, v_splat(9.6184891e-3f));
-  p = v_fma(p, r, v_splat(5.5503286e-2f));
-  p = v_fma(p, r, v_splat(2.4022646e-1f));
-  p = v_fma(p, r, v_splat(6.9314718e-1f));
-  p = v_fma(p, r, v_splat(1.0f));
-  return p * (vf)(((vu)shifted << 23) + (vu)v_splat_int(127 << 23)); /* the low bits of `shifted` are n */
-}
 #define LOG2_E 1.44269504f
 
 /*
@@ -50,7 +35,7 @@ VF_INLINE bool softmax_strip_as(const block *b, int64_t j, bool masked, float *s
     const vi raised = top > bound[v] + v_splat(SLACK);
     v_store(bounds + j + v * VF_LANES, v_select(raised, top, bound[v]));
     bound[v] = v_load(bounds + j + v * VF_LANES) * v_splat(LOG2_E);
-    const vf factor = exp2_above(before - bound[v]);
+    const vf factor = v_exp2(before - bound[v]);
     sum[v] = v_load(sums + j + v * VF_LANES) * factor;
     v_store(rescale + j + v * VF_LANES, factor);
     for (int i = 0; i < VF_LANES; i++) changed |= raised[i] != 0;
@@ -58,7 +43,7 @@ VF_INLINE bool softmax_strip_as(const block *b, int64_t j, bool masked, float *s
   for (int64_t s = 0; s < seen; s++) {
     for (int v = 0; v < TILE_VECTORS; v++) {
       float *const at = strip + s * BLOCK + v * VF_LANES;
-      vf p = exp2_above(v_fma(v_load(at), v_splat(LOG2_E), -bound[v]));
+      vf p = v_exp2(v_fma(v_load(at), v_splat(LOG2_E), -bound[v]));
       if (masked) p = v_select(sees(w[v], s), p, v_zero());
       v_store(at, p);
       sum[v] += p;
@@ -83,7 +68,7 @@ VF_INLINE void probabilities_as(const block *b, int64_t j, bool masked, float *s
     const window w = window_of(b, j);
     for (int64_t s = 0; s < seen; s++) {
       float *const at = scores + s * BLOCK + j, *const dp_at = dp + s * BLOCK + j;
-      vf p = exp2_above(v_fma(v_load(at), v_splat(LOG2_E), -l)), ds = p * (v_load(dp_at) - dot);
+      vf p = v_exp2(v_fma(v_load(at), v_splat(LOG2_E), -l)), ds = p * (v_load(dp_at) - dot);
       if (masked) {
         const vi mask = sees(w, s);
         p = v_select(mask, p, v_zero());

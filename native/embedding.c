@@ -1,5 +1,5 @@
 /* embedding, embedding_backward */
-#include "pieces.h"
+#include "elements.h"
 
 static void fill_with_nan(const ft_tensor *y, int64_t from, int64_t count) {
   for (int64_t i = from; i < from + count; i++) {
@@ -25,6 +25,12 @@ enum { FROM_ZERO, ACCUMULATE, MERGE };
 
 #define COLUMN_CHUNK 64
 
+/* to += elements at … at + n - 1 of x */
+VF_INLINE void add_as(float *to, const void *x, int64_t at, int64_t n, int dtype) {
+  FT_EACH_VECTOR(j, rest, 0, n, { v_store_first(to + j, v_load_first(to + j, rest) + v_load_first_as(x, at + j, dtype, rest), rest); });
+}
+static void add_elements(float *to, const ft_tensor *x, int64_t at, int64_t n) { FT_BY_DTYPE(x->dtype, add_as, to, x->data, at, n); }
+
 static void zero_elements(const ft_call *call, int64_t from, int64_t to) {
   memset(ft_floats(&call->out[0]) + from, 0, (size_t)(to - from) * sizeof(float));
 }
@@ -47,11 +53,7 @@ static void add_columns(void *context, int64_t task, int thread) {
   for (int64_t token = 0; token < call->in[0].count; token++) {
     const int64_t id = ids[token];
     if (id < 0 || id >= vocabulary) continue;
-    float *to = dw + id * width + column;
-    float buffer[PIECE];
-    const float *term = ft_read(dy, token * width + column, count, buffer);
-    FT_ELEMENTWISE
-    for (int64_t j = 0; j < count; j++) to[j] += term[j];
+    add_elements(dw + id * width + column, dy, token * width + column, count);
   }
 }
 
@@ -89,11 +91,8 @@ static void merge_columns(void *context, int64_t task, int thread) {
   const int64_t tokens = job->call->in[0].count;
   for (int64_t i = 0; i < tokens;) {
     const int64_t id = job->sorted[i] >> 32;
-    float sums[COLUMN_CHUNK] = {0}, buffer[PIECE];
-    for (; i < tokens && job->sorted[i] >> 32 == id; i++) {
-      const float *term = ft_read(dy, (job->sorted[i] & 0xffffffff) * width + column, count, buffer);
-      for (int64_t j = 0; j < count; j++) sums[j] += term[j];
-    }
+    float sums[COLUMN_CHUNK] = {0};
+    for (; i < tokens && job->sorted[i] >> 32 == id; i++) add_elements(sums, dy, (job->sorted[i] & 0xffffffff) * width + column, count);
     if (id < 0 || id >= vocabulary) continue;
     float *to = dw + id * width + column;
     for (int64_t j = 0; j < count; j++) to[j] += sums[j];

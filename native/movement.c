@@ -1,5 +1,5 @@
 /* Ops that only move, convert or fill: slice, concat, cast, ones, select_token, cache_write */
-#include "pieces.h"
+#include "elements.h"
 
 /* x [...,S] → y [...,W]: columns offset … offset + width - 1. attrs: offset, width */
 static void slice_rows(const ft_call *call, int64_t from, int64_t to) {
@@ -33,25 +33,27 @@ static void concat(const ft_call *call) {
 }
 
 /* x (f32, bf16 or f16) → y of the other type, to nearest, ties to even. attrs: to (the type of y) */
-VF_INLINE void cast_as(const ft_call *call, int from_dtype, int to_dtype, int64_t from, int64_t to) {
-  for (int64_t i = from; i < to; i += VF_LANES) {
-    const int64_t n = ft_min(VF_LANES, to - i);
-    v_store_first_as(call->out[0].data, i, to_dtype, v_load_first_as(call->in[0].data, i, from_dtype, n), n);
+VF_INLINE void cast_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int from_dtype, int to_dtype) {
+  FT_EACH_VECTOR(i, n, from, to, { ft_put(call->out[0].data, i, to_dtype, v_load_first_as(call->in[0].data, i, from_dtype, n), n, past_cache); });
+  ft_stores_done(past_cache);
+}
+VF_INLINE void cast_to(const ft_call *call, int64_t from, int64_t to, bool past_cache, int to_dtype) {
+  switch (call->in[0].dtype) {
+    case FT_BF16: cast_as(call, from, to, past_cache, FT_BF16, to_dtype); break;
+    case FT_F16: cast_as(call, from, to, past_cache, FT_F16, to_dtype); break;
+    default: cast_as(call, from, to, past_cache, FT_F32, to_dtype);
   }
 }
 
 static void cast_range(const ft_call *call, int64_t from, int64_t to) {
-  switch (call->in[0].dtype * 3 + call->out[0].dtype) {
-    case FT_F32 * 3 + FT_BF16: cast_as(call, FT_F32, FT_BF16, from, to); break;
-    case FT_F32 * 3 + FT_F16: cast_as(call, FT_F32, FT_F16, from, to); break;
-    case FT_BF16 * 3 + FT_F32: cast_as(call, FT_BF16, FT_F32, from, to); break;
-    case FT_BF16 * 3 + FT_F16: cast_as(call, FT_BF16, FT_F16, from, to); break;
-    case FT_F16 * 3 + FT_F32: cast_as(call, FT_F16, FT_F32, from, to); break;
-    case FT_F16 * 3 + FT_BF16: cast_as(call, FT_F16, FT_BF16, from, to); break;
-    default: {
-      const int64_t bytes = ft_element_bytes(&call->out[0]);
-      memcpy(call->out[0].data + from * bytes, call->in[0].data + from * bytes, (size_t)((to - from) * bytes));
-    }
+  const ft_tensor *x = &call->in[0], *y = &call->out[0];
+  if (x->dtype == y->dtype) {
+    const int64_t bytes = ft_element_bytes(y);
+    memcpy(y->data + from * bytes, x->data + from * bytes, (size_t)((to - from) * bytes));
+  } else if ((to - from) % VF_LANES == 0 && ft_past_cache(call, 0, LANES)) {
+    FT_BY_DTYPE(y->dtype, cast_to, call, from, to, true);
+  } else {
+    FT_BY_DTYPE(y->dtype, cast_to, call, from, to, false);
   }
 }
 

@@ -1,227 +1,179 @@
 /*
- * rmsnorm and layernorm, their gradients, and column_sum, the gradient of a bias. Activations may have 16 bits: then each pass over a
- * row converts it piece by piece. Sums and statistics are f32.
+ * rmsnorm and layernorm, their gradients, and column_sum, the gradient of a bias. Activations may have 16 bits; sums and statistics are f32.
+ * A row is read once for its sums and once more, from the cache, for what is stored.
  */
-#include "pieces.h"
 #include "token_sum.h"
 
-/* Pieces `begin` … `begin` + `n` - 1 of a row of `width` elements of the tensor. */
-#define PIECES(tensor, width, begin, n)                                                            \
-  for (int64_t begin = 0, step_ = ft_piece(tensor, width), n; n = ft_min(step_, (width) - begin), begin < (width); begin += step_)
+/* The kernel `name` of rows that are independent of each other, as many bytes per element moved (of f32). */
+#define ROW_KERNEL(name, bytes)                                                                                    \
+  static void name##_rows(const ft_call *call, int64_t from, int64_t to) {                                         \
+    if (ft_past_cache(call, 0, call->in[1].count)) FT_BY_DTYPE(call->in[0].dtype, name##_as, call, from, to, true); \
+    else FT_BY_DTYPE(call->in[0].dtype, name##_as, call, from, to, false);                                          \
+  }                                                                                                                \
+  static void name(const ft_call *call) {                                                                          \
+    const int64_t width = call->in[1].count;                                                                       \
+    ft_for_rows(call, call->in[0].count / width, width * (bytes), name##_rows);                                     \
+  }
+
+#define TOKEN_TERMS(name)                                                                                          \
+  static void name##_terms(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums) {       \
+    FT_BY_DTYPE(call->in[0].dtype, name##_terms_as, call, token, column, count, sums);                              \
+  }
 
 /* --- rmsnorm: x [...,M·W], weight [W] → y, rstd f32 [...,M]. attrs: epsilon --- */
 
-static void rmsnorm_rows(const ft_call *call, int64_t from, int64_t to) {
-  const ft_tensor *x = &call->in[0], *y = &call->out[0];
-  const float *weight = ft_floats(&call->in[1]);
-  float *rstd = ft_floats(&call->out[1]), x_buffer[PIECE], y_buffer[PIECE];
+VF_INLINE void rmsnorm_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
+  const char *x = call->in[0].data;
+  const float *weight = ft_floats(&call->in[1]), epsilon = (float)call->attrs[0];
   const int64_t width = call->in[1].count;
-  const float epsilon = (float)call->attrs[0];
   for (int64_t row = from; row < to; row++) {
-    float lanes[LANES] = {0};
-    PIECES(x, width, begin, n) ft_add_squares(lanes, ft_read(x, row * width + begin, n, x_buffer), n);
-    const float scale = 1.0f / sqrtf(ft_sum_lanes(lanes) / (float)width + epsilon);
-    rstd[row] = scale;
-    PIECES(x, width, begin, n) {
-      const float *from_x = ft_read(x, row * width + begin, n, x_buffer), *w = weight + begin;
-      float *to_y = ft_place(y, row * width + begin, y_buffer);
-      FT_ELEMENTWISE
-      for (int64_t j = 0; j < n; j++) to_y[j] = from_x[j] * scale * w[j];
-      ft_store(y, row * width + begin, n, to_y);
-    }
+    const int64_t at = row * width;
+    vf squares[LANE_VECTORS] = {0};
+    FT_EACH_LANE_VECTOR(part, j, n, width, {
+      const vf value = v_load_first_as(x, at + j, dtype, n);
+      squares[part] += value * value;
+    });
+    const float rstd = 1.0f / sqrtf(ft_sum_lane_vectors(squares) / (float)width + epsilon);
+    ft_floats(&call->out[1])[row] = rstd;
+    const vf scale = v_splat(rstd);
+    FT_EACH_VECTOR(j, n, 0, width, {
+      ft_put(call->out[0].data, at + j, dtype, v_load_first_as(x, at + j, dtype, n) * scale * v_load_first(weight + j, n), n, past_cache);
+    });
   }
+  ft_stores_done(past_cache);
 }
-
-static void rmsnorm(const ft_call *call) {
-  const int64_t width = call->in[1].count;
-  ft_for_rows(call, call->in[0].count / width, width * 8, rmsnorm_rows);
-}
-
-/* lanes += dy·w·x */
-static inline void add_products(float lanes[LANES], const float *dy, const float *weight, const float *x, int64_t n) {
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (int j = 0; j < LANES; j++) lanes[j] += dy[i + j] * weight[i + j] * x[i + j];
-  }
-  for (int j = 0; i < n; i++, j++) lanes[j] += dy[i] * weight[i] * x[i];
-}
+ROW_KERNEL(rmsnorm, 8)
 
 /* x, weight, rstd, dy → dx = rstd · (dy·w − x · rstd² · Σ(dy·w·x) / W) */
-static void rmsnorm_backward_rows(const ft_call *call, int64_t from, int64_t to) {
-  const ft_tensor *x = &call->in[0], *dy = &call->in[3], *dx = &call->out[0];
+VF_INLINE void rmsnorm_backward_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
+  const char *x = call->in[0].data, *dy = call->in[3].data;
   const float *weight = ft_floats(&call->in[1]), *rstd = ft_floats(&call->in[2]);
   const int64_t width = call->in[1].count;
-  float x_buffer[PIECE], dy_buffer[PIECE], dx_buffer[PIECE];
   for (int64_t row = from; row < to; row++) {
-    float lanes[LANES] = {0};
-    PIECES(x, width, begin, n) {
-      const int64_t at = row * width + begin;
-      add_products(lanes, ft_read(dy, at, n, dy_buffer), weight + begin, ft_read(x, at, n, x_buffer), n);
-    }
-    const float scale = rstd[row];
-    const float back = scale * scale * (ft_sum_lanes(lanes) / (float)width);
-    PIECES(x, width, begin, n) {
-      const int64_t at = row * width + begin;
-      const float *x_row = ft_read(x, at, n, x_buffer), *dy_row = ft_read(dy, at, n, dy_buffer), *w = weight + begin;
-      float *dx_row = ft_place(dx, at, dx_buffer);
-      FT_ELEMENTWISE
-      for (int64_t j = 0; j < n; j++) dx_row[j] = scale * (dy_row[j] * w[j] - x_row[j] * back);
-      ft_store(dx, at, n, dx_row);
-    }
+    const int64_t at = row * width;
+    vf products[LANE_VECTORS] = {0};
+    FT_EACH_LANE_VECTOR(part, j, n, width, {
+      products[part] += v_load_first_as(dy, at + j, dtype, n) * v_load_first(weight + j, n) * v_load_first_as(x, at + j, dtype, n);
+    });
+    const vf scale = v_splat(rstd[row]);
+    const vf back = v_splat(rstd[row] * rstd[row] * (ft_sum_lane_vectors(products) / (float)width));
+    FT_EACH_VECTOR(j, n, 0, width, {
+      const vf pull = v_load_first_as(dy, at + j, dtype, n) * v_load_first(weight + j, n) - v_load_first_as(x, at + j, dtype, n) * back;
+      ft_put(call->out[0].data, at + j, dtype, scale * pull, n, past_cache);
+    });
   }
+  ft_stores_done(past_cache);
 }
-
-static void rmsnorm_backward(const ft_call *call) {
-  const int64_t width = call->in[1].count;
-  ft_for_rows(call, call->in[0].count / width, width * 12, rmsnorm_backward_rows);
-}
+ROW_KERNEL(rmsnorm_backward, 12)
 
 /* x, rstd, dy [B,T,·], (c f32 [W]) → dweight f32 [W] = Σ x·rstd·dy over tokens and groups. attrs: width, accumulate */
-static void rmsnorm_terms(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums) {
+VF_INLINE void rmsnorm_terms_as(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums, int dtype) {
   const int64_t width = call->out[0].count, all = ft_width(&call->in[0]), groups = all / width;
   const float *rstd = ft_floats(&call->in[1]) + token * groups;
-  float x_buffer[PIECE], dy_buffer[PIECE];
   for (int64_t group = 0; group < groups; group++) {
     const int64_t at = token * all + group * width + column;
-    const float *x = ft_read(&call->in[0], at, count, x_buffer), *dy = ft_read(&call->in[2], at, count, dy_buffer);
-    const float scale = rstd[group];
-    FT_ELEMENTWISE
-    for (int64_t j = 0; j < count; j++) sums[j] += x[j] * scale * dy[j];
+    const vf scale = v_splat(rstd[group]);
+    FT_EACH_VECTOR(j, n, 0, count, {
+      const vf term = v_load_first_as(call->in[0].data, at + j, dtype, n) * scale * v_load_first_as(call->in[2].data, at + j, dtype, n);
+      v_store_first(sums + j, v_load_first(sums + j, n) + term, n);
+    });
   }
 }
+TOKEN_TERMS(rmsnorm)
 
 static void rmsnorm_weight_gradient(const ft_call *call) {
-  ft_sum_tokens(call, &call->in[0], ft_floats(&call->out[0]), call->out[0].count, call->attrs[1] != 0, rmsnorm_terms);
+  ft_sum_tokens(call, call->attrs[1] != 0, rmsnorm_terms);
 }
 
 /* --- layernorm: x [...,W], weight [W], bias [W] → y, mean f32 [...], rstd f32 [...]. attrs: epsilon --- */
 
-/* lanes += (x − mean)² */
-static inline void add_deviations(float lanes[LANES], const float *x, float mean, int64_t n) {
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (int j = 0; j < LANES; j++) lanes[j] += (x[i + j] - mean) * (x[i + j] - mean);
-  }
-  for (int j = 0; i < n; i++, j++) lanes[j] += (x[i] - mean) * (x[i] - mean);
-}
-
-static void layernorm_rows(const ft_call *call, int64_t from, int64_t to) {
-  const ft_tensor *x = &call->in[0], *y = &call->out[0];
-  const float *weight = ft_floats(&call->in[1]), *bias = ft_floats(&call->in[2]);
-  float *means = ft_floats(&call->out[1]), *rstd = ft_floats(&call->out[2]);
+VF_INLINE void layernorm_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
+  const char *x = call->in[0].data;
+  const float *weight = ft_floats(&call->in[1]), *bias = ft_floats(&call->in[2]), epsilon = (float)call->attrs[0];
   const int64_t width = call->in[1].count;
-  const float epsilon = (float)call->attrs[0];
-  float x_buffer[PIECE], y_buffer[PIECE];
   for (int64_t row = from; row < to; row++) {
-    float sums[LANES] = {0}, squares[LANES] = {0};
-    PIECES(x, width, begin, n) ft_add(sums, ft_read(x, row * width + begin, n, x_buffer), n);
-    const float mean = ft_sum_lanes(sums) / (float)width;
-    PIECES(x, width, begin, n) add_deviations(squares, ft_read(x, row * width + begin, n, x_buffer), mean, n);
-    const float scale = 1.0f / sqrtf(ft_sum_lanes(squares) / (float)width + epsilon);
-    means[row] = mean;
-    rstd[row] = scale;
-    PIECES(x, width, begin, n) {
-      const float *x_row = ft_read(x, row * width + begin, n, x_buffer), *w = weight + begin, *b = bias + begin;
-      float *y_row = ft_place(y, row * width + begin, y_buffer);
-      FT_ELEMENTWISE
-      for (int64_t j = 0; j < n; j++) y_row[j] = (x_row[j] - mean) * scale * w[j] + b[j];
-      ft_store(y, row * width + begin, n, y_row);
-    }
+    const int64_t at = row * width;
+    vf sums[LANE_VECTORS] = {0}, squares[LANE_VECTORS] = {0};
+    FT_EACH_LANE_VECTOR(part, j, n, width, { sums[part] += v_load_first_as(x, at + j, dtype, n); });
+    const float mean = ft_sum_lane_vectors(sums) / (float)width;
+    const vf center = v_splat(mean);
+    FT_EACH_LANE_VECTOR(part, j, n, width, {
+      const vf deviation = v_first(v_load_first_as(x, at + j, dtype, n) - center, n);
+      squares[part] += deviation * deviation;
+    });
+    const float rstd = 1.0f / sqrtf(ft_sum_lane_vectors(squares) / (float)width + epsilon);
+    ft_floats(&call->out[1])[row] = mean;
+    ft_floats(&call->out[2])[row] = rstd;
+    const vf scale = v_splat(rstd);
+    FT_EACH_VECTOR(j, n, 0, width, {
+      const vf y = (v_load_first_as(x, at + j, dtype, n) - center) * scale * v_load_first(weight + j, n) + v_load_first(bias + j, n);
+      ft_put(call->out[0].data, at + j, dtype, y, n, past_cache);
+    });
   }
+  ft_stores_done(past_cache);
 }
-
-static void layernorm(const ft_call *call) {
-  const int64_t width = call->in[1].count;
-  ft_for_rows(call, call->in[0].count / width, width * 8, layernorm_rows);
-}
-
-/* One row's statistics. */
-typedef struct {
-  float mean, scale;
-} normal;
-
-/* sum += g, product += g·x̂ */
-static inline void add_pulls(float sum[LANES], float product[LANES], const float *dy, const float *weight, const float *x, normal of, int64_t n) {
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (int j = 0; j < LANES; j++) {
-      const float g = dy[i + j] * weight[i + j];
-      sum[j] += g;
-      product[j] += g * ((x[i + j] - of.mean) * of.scale);
-    }
-  }
-  for (int j = 0; i < n; i++, j++) {
-    const float g = dy[i] * weight[i];
-    sum[j] += g;
-    product[j] += g * ((x[i] - of.mean) * of.scale);
-  }
-}
+ROW_KERNEL(layernorm, 8)
 
 /* x, weight, mean, rstd, dy → dx = rstd · (g − Σg/W − x̂ · Σ(g·x̂)/W), g = dy·w, x̂ = (x − mean)·rstd */
-static void layernorm_backward_rows(const ft_call *call, int64_t from, int64_t to) {
-  const ft_tensor *x = &call->in[0], *dy = &call->in[4], *dx = &call->out[0];
+VF_INLINE void layernorm_backward_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
+  const char *x = call->in[0].data, *dy = call->in[4].data;
   const float *weight = ft_floats(&call->in[1]), *means = ft_floats(&call->in[2]), *rstd = ft_floats(&call->in[3]);
   const int64_t width = call->in[1].count;
-  float x_buffer[PIECE], dy_buffer[PIECE], dx_buffer[PIECE];
   for (int64_t row = from; row < to; row++) {
-    const float mean = means[row], scale = rstd[row];
-    float sum[LANES] = {0}, product[LANES] = {0};
-    PIECES(x, width, begin, n) {
-      const int64_t at = row * width + begin;
-      add_pulls(sum, product, ft_read(dy, at, n, dy_buffer), weight + begin, ft_read(x, at, n, x_buffer), (normal){mean, scale}, n);
-    }
-    const float mean_g = ft_sum_lanes(sum) / (float)width, mean_product = ft_sum_lanes(product) / (float)width;
-    PIECES(x, width, begin, n) {
-      const int64_t at = row * width + begin;
-      const float *x_row = ft_read(x, at, n, x_buffer), *dy_row = ft_read(dy, at, n, dy_buffer), *w = weight + begin;
-      float *dx_row = ft_place(dx, at, dx_buffer);
-      FT_ELEMENTWISE
-      for (int64_t j = 0; j < n; j++) dx_row[j] = scale * (dy_row[j] * w[j] - mean_g - (x_row[j] - mean) * scale * mean_product);
-      ft_store(dx, at, n, dx_row);
-    }
+    const int64_t at = row * width;
+    const vf mean = v_splat(means[row]), scale = v_splat(rstd[row]);
+    vf sums[LANE_VECTORS] = {0}, products[LANE_VECTORS] = {0};
+    FT_EACH_LANE_VECTOR(part, j, n, width, {
+      const vf g = v_load_first_as(dy, at + j, dtype, n) * v_load_first(weight + j, n);
+      sums[part] += g;
+      products[part] += g * ((v_load_first_as(x, at + j, dtype, n) - mean) * scale);
+    });
+    const vf mean_g = v_splat(ft_sum_lane_vectors(sums) / (float)width), mean_product = v_splat(ft_sum_lane_vectors(products) / (float)width);
+    FT_EACH_VECTOR(j, n, 0, width, {
+      const vf g = v_load_first_as(dy, at + j, dtype, n) * v_load_first(weight + j, n);
+      const vf dx = scale * (g - mean_g - (v_load_first_as(x, at + j, dtype, n) - mean) * scale * mean_product);
+      ft_put(call->out[0].data, at + j, dtype, dx, n, past_cache);
+    });
   }
+  ft_stores_done(past_cache);
 }
-
-static void layernorm_backward(const ft_call *call) {
-  const int64_t width = call->in[1].count;
-  ft_for_rows(call, call->in[0].count / width, width * 12, layernorm_backward_rows);
-}
+ROW_KERNEL(layernorm_backward, 12)
 
 /* x, mean, rstd, dy [B,T,·], (c f32 [W]) → dweight f32 [W] = Σ x̂·dy over tokens. attrs: accumulate */
-static void layernorm_terms(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums) {
+VF_INLINE void layernorm_terms_as(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums, int dtype) {
   const int64_t at = token * ft_width(&call->in[0]) + column;
-  float x_buffer[PIECE], dy_buffer[PIECE];
-  const float *x = ft_read(&call->in[0], at, count, x_buffer), *dy = ft_read(&call->in[3], at, count, dy_buffer);
-  const float mean = ft_floats(&call->in[1])[token], scale = ft_floats(&call->in[2])[token];
-  FT_ELEMENTWISE
-  for (int64_t j = 0; j < count; j++) sums[j] += (x[j] - mean) * scale * dy[j];
+  const vf mean = v_splat(ft_floats(&call->in[1])[token]), scale = v_splat(ft_floats(&call->in[2])[token]);
+  FT_EACH_VECTOR(j, n, 0, count, {
+    const vf normal = (v_load_first_as(call->in[0].data, at + j, dtype, n) - mean) * scale;
+    v_store_first(sums + j, v_load_first(sums + j, n) + normal * v_load_first_as(call->in[3].data, at + j, dtype, n), n);
+  });
 }
+TOKEN_TERMS(layernorm)
 
 static void layernorm_weight_gradient(const ft_call *call) {
-  ft_sum_tokens(call, &call->in[0], ft_floats(&call->out[0]), call->out[0].count, call->attrs[0] != 0, layernorm_terms);
+  ft_sum_tokens(call, call->attrs[0] != 0, layernorm_terms);
 }
 
 /* --- column_sum: x [B,T,M], (c f32 [M]) → y f32 [M]. attrs: accumulate --- */
 
-static void column_terms(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums) {
-  float buffer[PIECE];
-  const float *x = ft_read(&call->in[0], token * ft_width(&call->in[0]) + column, count, buffer);
-  FT_ELEMENTWISE
-  for (int64_t j = 0; j < count; j++) sums[j] += x[j];
+VF_INLINE void column_terms_as(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums, int dtype) {
+  const int64_t at = token * ft_width(&call->in[0]) + column;
+  FT_EACH_VECTOR(j, n, 0, count, { v_store_first(sums + j, v_load_first(sums + j, n) + v_load_first_as(call->in[0].data, at + j, dtype, n), n); });
 }
+TOKEN_TERMS(column)
 
 static void column_sum(const ft_call *call) {
-  ft_sum_tokens(call, &call->in[0], ft_floats(&call->out[0]), call->out[0].count, call->attrs[0] != 0, column_terms);
+  ft_sum_tokens(call, call->attrs[0] != 0, column_terms);
 }
 
 extern const ft_entry FT_NAME(norm_entries)[];
 const ft_entry FT_NAME(norm_entries)[] = {
     {"rmsnorm", rmsnorm, NULL},
     {"rmsnorm_backward", rmsnorm_backward, NULL},
-    {"rmsnorm_weight_gradient", rmsnorm_weight_gradient, NULL},
+    {"rmsnorm_weight_gradient", rmsnorm_weight_gradient, ft_token_sums_workspace},
     {"layernorm", layernorm, NULL},
     {"layernorm_backward", layernorm_backward, NULL},
-    {"layernorm_weight_gradient", layernorm_weight_gradient, NULL},
-    {"column_sum", column_sum, NULL},
+    {"layernorm_weight_gradient", layernorm_weight_gradient, ft_token_sums_workspace},
+    {"column_sum", column_sum, ft_token_sums_workspace},
     {NULL, NULL, NULL},
 };

@@ -1,6 +1,5 @@
 /* rotary_table, rotary: position embedding by rotation of half-split pairs (Su et al. 2021, in the layout of transformers) */
-#include "rows.h"
-#include "vector.h"
+#include "elements.h"
 
 /* positions i32 [B,T], inverseFrequency f32 [K/2] → table [B,T,K]: cosines, then sines, each times `scaling`. attrs: scaling */
 static void rotary_table_rows(const ft_call *call, int64_t from, int64_t to) {
@@ -33,24 +32,17 @@ VF_INLINE void rotary_as(const ft_call *call, int64_t from, int64_t to, int dtyp
   for (int64_t token = from; token < to; token++) {
     const float *cosine = ft_floats(&call->in[1]) + token * head, *sine = cosine + half;
     for (int64_t at = token * width; at < (token + 1) * width; at += head) {
-      for (int64_t j = 0; j < half; j += VF_LANES) {
-        const int64_t n = ft_min(VF_LANES, half - j);
+      FT_EACH_VECTOR(j, n, 0, half, {
         const vf first = v_load_first_as(x, at + j, dtype, n), second = v_load_first_as(x, at + half + j, dtype, n);
         const vf c = v_load_first(cosine + j, n), s = sign * v_load_first(sine + j, n);
         v_store_first_as(y, at + j, dtype, first * c - second * s, n);
         v_store_first_as(y, at + half + j, dtype, second * c + first * s, n);
-      }
+      });
     }
   }
 }
 
-static void rotary_rows(const ft_call *call, int64_t from, int64_t to) {
-  switch (call->in[0].dtype) {
-    case FT_BF16: rotary_as(call, from, to, FT_BF16); break;
-    case FT_F16: rotary_as(call, from, to, FT_F16); break;
-    default: rotary_as(call, from, to, FT_F32);
-  }
-}
+static void rotary_rows(const ft_call *call, int64_t from, int64_t to) { FT_BY_DTYPE(call->in[0].dtype, rotary_as, call, from, to); }
 
 static void rotary(const ft_call *call) { ft_for_rows(call, call->in[1].count / ft_width(&call->in[1]), ft_width(&call->in[0]) * 8, rotary_rows); }
 

@@ -20,6 +20,7 @@
 
 static inline float *ft_floats(const ft_tensor *tensor) { return (float *)(void *)tensor->data; }
 static inline int32_t *ft_ints(const ft_tensor *tensor) { return (int32_t *)(void *)tensor->data; }
+static inline int64_t ft_element_bytes(const ft_tensor *tensor) { return tensor->dtype == FT_F32 ? 4 : 2; }
 static inline int64_t ft_width(const ft_tensor *tensor) { return tensor->rank == 0 ? 1 : tensor->shape[tensor->rank - 1]; }
 static inline int64_t ft_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t ft_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -57,28 +58,14 @@ static inline float ft_sum_lanes(float lanes[LANES]) {
   return lanes[0];
 }
 
-/* lanes += x, element i of the row to lane i % LANES. */
-static inline void ft_add(float lanes[LANES], const float *x, int64_t n) {
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (int j = 0; j < LANES; j++) lanes[j] += x[i + j];
-  }
-  for (int j = 0; i < n; i++, j++) lanes[j] += x[i];
-}
-
-/* lanes += x² */
-static inline void ft_add_squares(float lanes[LANES], const float *x, int64_t n) {
+/* Σ x² */
+static inline float ft_sum_of_squares(const float *x, int64_t n) {
+  float lanes[LANES] = {0};
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES) {
     for (int j = 0; j < LANES; j++) lanes[j] += x[i + j] * x[i + j];
   }
   for (int j = 0; i < n; i++, j++) lanes[j] += x[i] * x[i];
-}
-
-/* Σ x² */
-static inline float ft_sum_of_squares(const float *x, int64_t n) {
-  float lanes[LANES] = {0};
-  ft_add_squares(lanes, x, n);
   return ft_sum_lanes(lanes);
 }
 

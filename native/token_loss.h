@@ -2,8 +2,8 @@
 #ifndef FULLTUNE_TOKEN_LOSS_H
 #define FULLTUNE_TOKEN_LOSS_H
 
-#include "exponential.h"
-#include "rows.h"
+#include "elements.h"
+#include "vector_math.h"
 
 /* Elements whose exponentials are summed in f32 before the sum goes on in f64. */
 #define SUM_BLOCK 4096
@@ -13,14 +13,12 @@ static inline float log_sum_exp(const float *x, int64_t n) {
   const float top = ft_max(x, n);
   double sum = 0;
   for (int64_t start = 0; start < n; start += SUM_BLOCK) {
-    const int64_t end = ft_min(n, start + SUM_BLOCK);
-    float lanes[LANES] = {0};
-    int64_t i = start;
-    for (; i + LANES <= end; i += LANES) {
-      for (int j = 0; j < LANES; j++) lanes[j] += ft_exp_nonpositive(x[i + j] - top);
-    }
-    for (int j = 0; i < end; i++, j++) lanes[j] += ft_exp_nonpositive(x[i] - top);
-    sum += (double)ft_sum_lanes(lanes);
+    const float *block = x + start;
+    vf lanes[LANE_VECTORS] = {0};
+    FT_EACH_LANE_VECTOR(part, j, rest, ft_min(SUM_BLOCK, n - start), {
+      lanes[part] += v_first(v_exp(v_load_first(block + j, rest) - v_splat(top)), rest);
+    });
+    sum += (double)ft_sum_lane_vectors(lanes);
   }
   return (float)((double)top + log(sum));
 }
@@ -32,9 +30,10 @@ static inline double token_loss(const float *logits, int64_t vocabulary, int64_t
 
 /* dlogits = (e^(logit − lse) − onehot) · factor; may overwrite logits. */
 static inline void token_dlogits(const float *logits, float *dlogits, int64_t vocabulary, int64_t label, float lse, float factor) {
-  const float hit = label < vocabulary ? (ft_exp_nonpositive(logits[label] - lse) - 1.0f) * factor : 0;
-  FT_ELEMENTWISE
-  for (int64_t i = 0; i < vocabulary; i++) dlogits[i] = ft_exp_nonpositive(logits[i] - lse) * factor;
+  const float hit = label < vocabulary ? (v_exp(v_splat(logits[label] - lse))[0] - 1.0f) * factor : 0;
+  FT_EACH_VECTOR(i, n, 0, vocabulary, {
+    v_store_first(dlogits + i, v_exp(v_load_first(logits + i, n) - v_splat(lse)) * v_splat(factor), n);
+  });
   if (label < vocabulary) dlogits[label] = hit;
 }
 

@@ -74,7 +74,11 @@ VF_INLINE vf v_sqrt(vf a) { return (vf)vsqrtq_f32((float32x4_t)a); }
 
 VF_INLINE vf v_zero(void) { return (vf){0}; }
 /* `yes` where the mask is -1, `no` where it is 0. */
+#if VF_LANES == 8
+VF_INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask); }
+#else
 VF_INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+#endif
 VF_INLINE vf v_abs(vf a) { return (vf)((vi)a & v_splat_int(0x7fffffff)); }
 VF_INLINE vf v_from_int(vi a) { return __builtin_convertvector(a, vf); }
 
@@ -95,34 +99,6 @@ VF_INLINE float v_largest(vf a) {
   }
   return x[0];
 }
-
-/*
- * e^x within 2 units in the last place. 0 below -86.6 (results under 2^-125), infinity where e^x overflows, NaN for NaN.
- * x = n·ln 2 + r with |r| <= ln 2 / 2, e^r by Cephes' polynomial; 2^n in two factors, as n reaches 128.
- */
-#define V_EXP_LOW (-86.6f)
-VF_INLINE vf v_exp_inside(vf x) {
-  const vf magic = v_splat(12582912.0f); /* 1.5 · 2^23: adding it rounds to an integer */
-  const vf shifted = v_fma(x, v_splat(1.44269504088896341f), magic);
-  const vf n = shifted - magic;
-  vf r = v_fma(n, v_splat(-0.693359375f), x);
-  r = v_fma(n, v_splat(2.12194440e-4f), r);
-  vf p = v_splat(1.9875691500e-4f);
-  p = v_fma(p, r, v_splat(1.3981999507e-3f));
-  p = v_fma(p, r, v_splat(8.3334519073e-3f));
-  p = v_fma(p, r, v_splat(4.1665795894e-2f));
-  p = v_fma(p, r, v_splat(1.6666665459e-1f));
-  p = v_fma(p, r, v_splat(5.0000001201e-1f));
-  p = v_fma(p, r * r, r) + v_splat(1.0f);
-  const vu exponent = ((vu)shifted << 23) + (vu)v_splat_int(126 << 23); /* the low bits of `shifted` are n */
-  return (p + p) * (vf)exponent;
-}
-VF_INLINE vf v_exp(vf x) {
-  const vf y = v_select(x > v_splat(88.7228394f), v_splat(__builtin_inff()), v_exp_inside(x));
-  return v_select(x < v_splat(V_EXP_LOW), v_zero(), y);
-}
-/* The same for x <= 0 (and NaN): what a softmax needs. */
-VF_INLINE vf v_exp_nonpositive(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp_inside(x)); }
 
 /* --- f32 in memory --- */
 
@@ -150,14 +126,42 @@ VF_INLINE void v_store_first(float *p, vf x, int64_t n) {
 #endif
 }
 
+/* x, and zero in all but the first n lanes. */
+VF_INLINE vf v_first(vf x, int64_t n) {
+  if (n == VF_LANES) return x;
+  vi index;
+  for (int i = 0; i < VF_LANES; i++) index[i] = i;
+  return v_select(index < v_splat_int((int32_t)n), x, v_zero());
+}
+
 /* --- bf16 and f16: to nearest, ties to even; NaN stays NaN; f16 denormals are kept whatever the thread flushes --- */
 
-VF_INLINE vf v_from_bf16(vh bits) { return (vf)(__builtin_convertvector(bits, vu) << 16); }
+/* Intrinsics where gcc's conversions of whole vectors go through halves. */
+VF_INLINE vu v_widen(vh x) {
+#if VF_LANES == 16
+  return (vu)_mm512_cvtepu16_epi32((__m256i)x);
+#elif VF_LANES == 8
+  return (vu)_mm256_cvtepu16_epi32((__m128i)x);
+#else
+  return __builtin_convertvector(x, vu);
+#endif
+}
+/* The low halves; the high ones are zero. */
+VF_INLINE vh v_low_halves(vu x) {
+#if VF_LANES == 16
+  return (vh)_mm512_cvtepi32_epi16((__m512i)x);
+#elif VF_LANES == 8
+  return (vh)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+#else
+  return __builtin_convertvector(x, vh);
+#endif
+}
+VF_INLINE vf v_from_bf16(vh bits) { return (vf)(v_widen(bits) << 16); }
 VF_INLINE vh v_to_bf16(vf x) {
   const vu bits = (vu)x;
   const vu rounded = bits + (vu)v_splat_int(0x7fff) + ((bits >> 16) & 1);
   const vu quiet = bits | (vu)v_splat_int(0x400000);
-  return __builtin_convertvector((vu)v_select(x != x, (vf)quiet, (vf)rounded) >> 16, vh);
+  return v_low_halves((vu)v_select(x != x, (vf)quiet, (vf)rounded) >> 16);
 }
 
 #if VF_LANES == 16
@@ -208,7 +212,22 @@ VF_INLINE void v_store_as(void *array, int64_t index, int dtype, vf x) {
     *(vh_at *)((uint16_t *)array + index) = dtype == FT_BF16 ? v_to_bf16(x) : v_to_f16(x);
   }
 }
-/* The same for the first n lanes only; the others are read as zero. */
+/* Past the caches, where the target can: to a multiple of the vector's size. Other threads see it after a fence. */
+VF_INLINE void v_store_past(float *p, vf x) {
+#if VF_LANES == 16
+  _mm512_stream_ps(p, (__m512)x);
+#elif VF_LANES == 8
+  _mm256_stream_ps(p, (__m256)x);
+#else
+  v_store(p, x);
+#endif
+}
+VF_INLINE void v_fence(void) {
+#if VF_LANES >= 8
+  _mm_sfence();
+#endif
+}
+/* The same as v_load_as and v_store_as for the first n lanes only; the others are read as zero. */
 VF_INLINE vf v_load_first_as(const void *array, int64_t index, int dtype, int64_t n) {
   if (n == VF_LANES) return v_load_as(array, index, dtype);
   if (dtype == FT_F32) return v_load_first((const float *)array + index, n);

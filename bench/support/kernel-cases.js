@@ -58,7 +58,7 @@ function attention() {
 
 /** Pointwise ops, norms, rotary and sums: on activations of a size that no cache holds, and on those of SmolLM2 at 512 tokens. */
 function memory() {
-  return [{ rows: 2, length: 2048, width: 2048, label: 'large' }, { rows: 1, length: 512, width: 1536, label: '512 x 1536' }].flatMap(({ rows, length, width, label }) => ['f32', 'bf16'].flatMap((dtype) => {
+  return [{ rows: 4, length: 2048, width: 2048, label: 'large' }, { rows: 1, length: 512, width: 1536, label: '512 x 1536' }].flatMap(({ rows, length, width, label }) => ['f32', 'bf16'].flatMap((dtype) => {
     const x = tensor(dtype, rows, length, width);
     const full = tensor('f32', rows, length, width);
     const [weight, rstd, stat] = [tensor('f32', width), { ...tensor('f32', rows, length, 1), positive: true }, { ...tensor('f32', rows, length), positive: true }];

@@ -29,6 +29,9 @@ function exactBytes(op: string, inputs: readonly TensorType[], outputs: readonly
     case 'attention_cached': return FLOAT_BYTES * threads * attentionFloats(attr(attrs, 'headWidth'));
     case 'attention_backward': return FLOAT_BYTES * attentionBackwardFloats(typeAt(inputs, 0), attrs, threads);
     case 'embedding_backward': return attr(attrs, 'mode') === 2 ? 16 * elementCount(typeAt(inputs, 0).shape) : 0; // two lists of i64
+    case 'rmsnorm_weight_gradient':
+    case 'layernorm_weight_gradient':
+    case 'column_sum': return FLOAT_BYTES * cutTokens(typeAt(inputs, 0).shape).blocks * elementCount(typeAt(outputs, 0).shape); // native/token_sum.h
     case 'sum_squares': return 8 * Math.ceil(elementCount(typeAt(inputs, 0).shape) / 4096); // an f64 per block
     case 'adamw_8bit': return CODE_TABLE_BYTES + 16 * Math.ceil(elementCount(typeAt(inputs, 2).shape) / 4096);
     case 'adafactor': return adafactorBytes(typeAt(inputs, 0).shape);
@@ -63,13 +66,18 @@ function productOf(op: 'matmul_nn' | 'matmul_nt' | 'matmul_tn', inputs: readonly
   const b = typeAt(inputs, 1).shape;
   const rounds = typeAt(outputs, 0).dtype !== 'f32';
   if (op === 'matmul_tn') {
-    const length = a.at(-2) ?? 1;
-    const tokens = leadingCount(a);
-    const stretch = length < JOINED_BELOW ? tokens : length;
-    return { rows: lastAxis(a), columns: lastAxis(b), ...cutEvenly(stretch, tokens / stretch), rounds };
+    return { rows: lastAxis(a), columns: lastAxis(b), ...cutTokens(a), rounds };
   }
   const columns = (op === 'matmul_nt' ? b[0] : b[1]) ?? 1;
   return { rows: leadingCount(a), columns, ...cutEvenly(lastAxis(a), 1), rounds };
+}
+
+/** Of [..., T, M]: the tokens of all rows, as `tokenBlocks` cuts them. */
+function cutTokens(shape: readonly number[]): Pick<Product, 'blocks' | 'blockSize'> {
+  const length = shape.at(-2) ?? 1;
+  const tokens = leadingCount(shape);
+  const stretch = length < JOINED_BELOW ? tokens : length;
+  return cutEvenly(stretch, tokens / stretch);
 }
 
 function cutEvenly(length: number, times: number): Pick<Product, 'blocks' | 'blockSize'> {
@@ -106,8 +114,7 @@ function linearLossBytes(inputs: readonly TensorType[], { blocks: asked, needHid
   const [rows = 1, length = 1, width = 1] = typeAt(inputs, 0).shape;
   const [vocabulary = 1] = typeAt(inputs, 1).shape;
   const tokens = rows * length;
-  const stretch = length < JOINED_BELOW ? tokens : length;
-  const { blocks, blockSize } = cutEvenly(stretch, tokens / stretch);
+  const { blocks, blockSize } = cutTokens(typeAt(inputs, 0).shape);
   const room = Math.min(Math.min(asked, blocks) * blockSize, tokens);
   const products: Product[] = [room, Math.min(room, vocabulary), Math.min(room, width)].flatMap((lines) => [
     { rows: lines, columns: vocabulary, ...cutEvenly(width, 1), rounds: false },
