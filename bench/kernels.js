@@ -114,7 +114,7 @@ function streamOf(testCase) {
   const largest = Math.max(...[...inputs, ...outputs].map((type) => byteCount(type)));
   const isLarge = (/** @type {any} */ type) => byteCount(type) * 4 >= largest;
   const writes = outputs.filter(isLarge).length;
-  const reads = Math.min(5, inputs.filter(isLarge).length);
+  const reads = testCase.reads ?? Math.min(5, inputs.filter(isLarge).length);
   const over = [...(opOf(op).mustOverwrite?.(attrs) ?? []), ...overwrites].filter(({ output }) => isLarge(outputs[output]));
   return { reads, writes, inPlace: over.length, bytes: Math.round(bytesOf(testCase) / (reads + writes) / 4096) * 4096 };
 }

@@ -4,7 +4,7 @@
 /* --- sum_squares: x → y f32 [1] --- */
 
 #define BLOCK 4096
-#define DOUBLE_LANES 8
+#define DOUBLE_LANES 16
 
 /* Σ x² of blocks `from` … `to` - 1, each into its place in the workspace. */
 static void sum_square_blocks(const ft_call *call, int64_t from, int64_t to) {

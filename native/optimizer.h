@@ -6,7 +6,7 @@
 #ifndef FULLTUNE_OPTIMIZER_H
 #define FULLTUNE_OPTIMIZER_H
 
-#include "rows.h"
+#include "elements.h"
 
 /* Elements of a bf16 parameter that are expanded at a time, and of a block of eight-bit codes. */
 #define PART 256
@@ -38,25 +38,21 @@ FT_INLINE uint64_t ft_rounding_key(const ft_rounding *rounding, int64_t index) {
 
 /* Adds random bits below the last bit of bf16 and cuts them off. NaN stays NaN; infinities and what bf16 holds exactly stay as they are. */
 FT_OWN void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t key, int64_t index) {
-  const uint32_t first = (uint32_t)index + (uint32_t)key, second = (uint32_t)(key >> 32);
-  FT_ELEMENTWISE
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t h = first + (uint32_t)i, bits;
-    h = (h ^ (h >> 16)) * UINT32_C(0x7feb352d);
+  const vu second = (vu)v_splat_int((int32_t)(key >> 32));
+  vu element = (vu)v_splat_int((int32_t)((uint32_t)index + (uint32_t)key)) + (vu)v_lane_index();
+  FT_EACH_VECTOR(i, count, 0, n, {
+    vu h = (element ^ (element >> 16)) * UINT32_C(0x7feb352d);
     h = (h ^ (h >> 15) ^ second) * UINT32_C(0x846ca68b);
     h = (h ^ (h >> 16)) & 0xffff;
-    memcpy(&bits, &from[i], sizeof bits);
-    const uint32_t rounded = bits + h, quiet = bits | UINT32_C(0x400000);
-    to[i] = (uint16_t)(((bits & UINT32_C(0x7fffffff)) > UINT32_C(0x7f800000) ? quiet : rounded) >> 16);
-  }
+    const vf x = v_load_first(from + i, count);
+    const vu rounded = (vu)x + h, quiet = (vu)x | 0x400000;
+    v_store_bits(to + i, v_low_halves((vu)v_select(x != x, (vf)quiet, (vf)rounded) >> 16), count);
+    element += VF_LANES;
+  });
 }
 
 FT_OWN void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
-  FT_ELEMENTWISE
-  for (int64_t i = 0; i < n; i++) {
-    const uint32_t bits = (uint32_t)from[i] << 16;
-    memcpy(&to[i], &bits, sizeof bits);
-  }
+  FT_EACH_VECTOR(i, count, 0, n, { v_store_first(to + i, v_load_first_as(from, i, FT_BF16, count), count); });
 }
 
 /* What AdamW needs of a step, the same for all elements: in f64 until the last moment, as torch.optim.AdamW computes it. */

@@ -126,13 +126,14 @@ VF_INLINE void v_store_first(float *p, vf x, int64_t n) {
 #endif
 }
 
-/* x, and zero in all but the first n lanes. */
-VF_INLINE vf v_first(vf x, int64_t n) {
-  if (n == VF_LANES) return x;
+/* 0, 1, 2, … */
+VF_INLINE vi v_lane_index(void) {
   vi index;
   for (int i = 0; i < VF_LANES; i++) index[i] = i;
-  return v_select(index < v_splat_int((int32_t)n), x, v_zero());
+  return index;
 }
+/* x, and zero in all but the first n lanes. */
+VF_INLINE vf v_first(vf x, int64_t n) { return n == VF_LANES ? x : v_select(v_lane_index() < v_splat_int((int32_t)n), x, v_zero()); }
 
 /* --- bf16 and f16: to nearest, ties to even; NaN stays NaN; f16 denormals are kept whatever the thread flushes --- */
 
@@ -235,14 +236,17 @@ VF_INLINE vf v_load_first_as(const void *array, int64_t index, int dtype, int64_
   memcpy(&bits, (const uint16_t *)array + index, (size_t)n * 2);
   return dtype == FT_BF16 ? v_from_bf16(bits) : v_from_f16(bits);
 }
+VF_INLINE void v_store_bits(uint16_t *p, vh bits, int64_t n) {
+  if (n == VF_LANES) *(vh_at *)p = bits;
+  else memcpy(p, &bits, (size_t)n * 2);
+}
 VF_INLINE void v_store_first_as(void *array, int64_t index, int dtype, vf x, int64_t n) {
   if (n == VF_LANES) {
     v_store_as(array, index, dtype, x);
   } else if (dtype == FT_F32) {
     v_store_first((float *)array + index, x, n);
   } else {
-    const vh bits = dtype == FT_BF16 ? v_to_bf16(x) : v_to_f16(x);
-    memcpy((uint16_t *)array + index, &bits, (size_t)n * 2);
+    v_store_bits((uint16_t *)array + index, dtype == FT_BF16 ? v_to_bf16(x) : v_to_f16(x), n);
   }
 }
 /* One element. */

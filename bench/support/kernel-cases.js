@@ -12,6 +12,7 @@ const tensor = (/** @type {string} */ dtype, /** @type {number[]} */ ...shape) =
  * @property {readonly { readonly output: number, readonly input: number }[]} [overwrites]
  * @property {number} [flops] of the work that is done
  * @property {{ readonly layout: string, readonly dtype: string, readonly tokens: number, readonly n: number, readonly k: number }} [product]
+ * @property {number} [reads] large arrays read, if one is read several times
  * @property {boolean} [exempt] its stream is not a goal
  */
 
@@ -112,7 +113,7 @@ function optimizers() {
     ['adamw_8bit', [full, full, ...codes, ...codes, ...scalars], adam],
   ];
   return list.flatMap(([op, inputs, attrs]) => ['f32', 'bf16'].map((dtype) => ({
-    set: 'optimizers', name: `${op}${dtype === 'f32' ? '' : ', bf16 weights'}`, op, inputs: [tensor(dtype, ...shape), ...inputs.slice(1)], attrs, exempt: op === 'adamw_8bit',
+    set: 'optimizers', name: `${op}${dtype === 'f32' ? '' : ', bf16 weights'}`, op, inputs: [tensor(dtype, ...shape), ...inputs.slice(1)], attrs, exempt: op === 'adamw_8bit', ...(op === 'adafactor' ? { reads: 4 } : {}), // the gradient three times
   })));
 }
 
