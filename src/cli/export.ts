@@ -35,7 +35,7 @@ export const configureExport: ConfigureVerb = (command, { terminal, loadEngine }
       const source = await engine.readPlanSource(path);
       const config = { ...(configPath === undefined ? source.config : readConfigFile(configPath, tell)), ...flags };
       if (out !== undefined) checkOut(out);
-      const exported = engine.exportPlan(source.plan, config, {
+      const exported = await engine.exportPlan(source.plan, config, {
         to: to as Parameters<typeof engine.exportPlan>[2]['to'], distributed, totalSteps: source.totalSteps,
         ...(out === undefined ? {} : { folder: dirname(out), file: out }),
       });

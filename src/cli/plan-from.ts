@@ -23,7 +23,7 @@ export async function planFrom(command: Command, context: VerbContext, output: P
     throw new FulltuneError('E_CONFIG', `two configs are named: '${own}' and --from '${from}'`, { where: 'flags', remedy: 'Keep one of them.' });
   }
   const engine = await context.loadEngine();
-  const imported = engine.importConfig(from, { format: fromFormat, ranks: fromDevices });
+  const imported = await engine.importConfig(from, { format: fromFormat, ranks: fromDevices });
   const flags = configFromFlags(command, isEmbedded(device) ? CONFIG_KEYS : KEYS_WITHOUT_DEVICE, aliasTeller(context.terminal));
   const { model, ...rest } = { ...imported.config, ...flags };
   if (model === undefined) throw new FulltuneError('E_CONFIG', `'${from}' names no model`, { where: from, remedy: 'Add --model DIR.' });

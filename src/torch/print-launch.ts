@@ -26,6 +26,10 @@ export interface PrintOptions extends InputOptions {
   readonly plan?: TorchPlan;
 }
 
+export interface ResumePrintOptions extends PrintOptions {
+  readonly checkpoint?: string;
+}
+
 /** A new run. The worker writes events, checkpoints and model/ by itself; what is installed here does not matter. */
 export async function prepareLaunch(config: RunConfig, { form, ...options }: PrintOptions): Promise<PrintedLaunch> {
   if (config.output_dir !== undefined) checkOutputDirectory(config.output_dir);
@@ -40,7 +44,7 @@ export async function prepareLaunch(config: RunConfig, { form, ...options }: Pri
 }
 
 /** A run that goes on from its newest checkpoint. */
-export async function prepareResumeLaunch(runDirectory: string, changes: Partial<RunConfig>, { form, checkpoint, ...options }: PrintOptions & { readonly checkpoint?: string }): Promise<PrintedLaunch> {
+export async function prepareResumeLaunch(runDirectory: string, changes: Partial<RunConfig>, { form, checkpoint, ...options }: ResumePrintOptions): Promise<PrintedLaunch> {
   if (!isTorchRun(runDirectory)) throw new FulltuneError('E_RUN', `'${runDirectory}' is no run on PyTorch`, { where: runDirectory, remedy: 'Leave --print out.' });
   const lock = lockRun(runDirectory);
   try {

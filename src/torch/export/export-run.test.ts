@@ -11,7 +11,8 @@ import { plainPlan, type TrainingPlan } from '../../run/training-plan.ts';
 import { exportPlan, type Exported, type ExportOptions } from './export-run.ts';
 import { DISTRIBUTED } from './exported-run.ts';
 import { DECIDED_BY_PLAN } from './trainer.ts';
-import { TRAINER_NAMES, TRAINERS } from './trainers.ts';
+import { TRAINER_NAMES } from './trainer-names.ts';
+import { TRAINERS } from './trainers.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fulltune-export-'));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -13,7 +13,8 @@ import { exportedRun, type ExportedRun, type Spread } from './exported-run.ts';
 import { exportPlanOf, finerRecompute } from './export-plan.ts';
 import { Sheet, type Untranslated } from './sheet.ts';
 import type { SideFile, Trainer } from './trainer.ts';
-import { trainerNamed, type TrainerName } from './trainers.ts';
+import type { TrainerName } from './trainer-names.ts';
+import { trainerNamed } from './trainers.ts';
 
 export interface ExportOptions extends Spread {
   readonly to: TrainerName;

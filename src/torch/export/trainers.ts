@@ -6,11 +6,9 @@ import { axolotl } from './axolotl.ts';
 import { deepspeed } from './deepspeed.ts';
 import { llamaFactory } from './llama-factory.ts';
 import { torchtitan } from './torchtitan.ts';
+import { TRAINER_NAMES, type TrainerName } from './trainer-names.ts';
 import type { Trainer } from './trainer.ts';
 import { trl } from './trl.ts';
-
-export const TRAINER_NAMES = ['trl', 'accelerate', 'deepspeed', 'axolotl', 'llama-factory', 'torchtitan'] as const;
-export type TrainerName = (typeof TRAINER_NAMES)[number];
 
 export const TRAINERS: Readonly<Record<TrainerName, Trainer>> = { trl, accelerate, deepspeed, axolotl, 'llama-factory': llamaFactory, torchtitan };
 
