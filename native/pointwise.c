@@ -51,8 +51,9 @@ POINTWISE(swiglu, 2, 1) { y[0] = v_gated(x[0], x[0]) * x[1]; }
 /* gate, up, dy → dgate = dy·up·σ·(1 + gate·(1 − σ)), dup = dy·gate·σ */
 POINTWISE(swiglu_backward, 3, 2) {
   const vf gate = x[0], up = x[1], dy = x[2], one = v_splat(1.0f);
-  const vf s = v_sigmoid(gate);
-  y[0] = dy * up * s * (one + gate * (one - s));
+  vf rest;
+  const vf s = v_sigmoid(gate, &rest);
+  y[0] = dy * up * s * (one + gate * rest);
   y[1] = dy * gate * s;
 }
 
@@ -60,23 +61,32 @@ POINTWISE(swiglu_backward, 3, 2) {
 #define SQRT_2_OVER_PI 0.79788456f
 #define CUBIC 0.044715f
 
+/* x·F(x) of a distribution function F with F(−|x|) = `tail`: rounded once where F is near 1. */
+VF_INLINE vf times_cdf(vf x, vf tail) { return v_select(x < v_zero(), x * tail, v_fma(-x, tail, x)); }
+
 /* x → x·Φ(x) (Hendrycks & Gimpel 2016) */
-POINTWISE(gelu_erf, 1, 1) { y[0] = x[0] * v_normal_cdf(x[0]); }
+POINTWISE(gelu_erf, 1, 1) { y[0] = times_cdf(x[0], v_normal_tail(x[0])); }
 
 /* x, dy → dx */
 POINTWISE(gelu_erf_backward, 2, 1) {
+  const vf tail = v_normal_tail(x[0]), below = v_select(x[0] < v_zero(), tail, v_splat(1.0f) - tail);
   const vf density = v_splat(INVERSE_SQRT_2PI) * v_exp(v_splat(-0.5f) * x[0] * x[0]);
-  y[0] = x[1] * (v_normal_cdf(x[0]) + x[0] * density);
+  y[0] = x[1] * (below + x[0] * density);
 }
 
 /* The same by the tanh approximation: (1 + tanh u) / 2 is σ(2u). */
 VF_INLINE vf twice_u(vf x) { return x * v_fma(v_splat(2.0f * SQRT_2_OVER_PI * CUBIC), x * x, v_splat(2.0f * SQRT_2_OVER_PI)); }
-POINTWISE(gelu_tanh, 1, 1) { y[0] = v_gated(x[0], twice_u(x[0])); }
+POINTWISE(gelu_tanh, 1, 1) {
+  vf tail;
+  v_sigmoid(v_abs(twice_u(x[0])), &tail);
+  y[0] = times_cdf(x[0], tail);
+}
 
 POINTWISE(gelu_tanh_backward, 2, 1) {
-  const vf gate = v_sigmoid(twice_u(x[0])), one = v_splat(1.0f);
+  vf rest;
+  const vf gate = v_sigmoid(twice_u(x[0]), &rest);
   const vf slope = v_fma(v_splat(6.0f * SQRT_2_OVER_PI * CUBIC), x[0] * x[0], v_splat(2.0f * SQRT_2_OVER_PI));
-  y[0] = x[1] * (gate + x[0] * gate * (one - gate) * slope);
+  y[0] = x[1] * (gate + x[0] * gate * rest * slope);
 }
 
 /* attrs: tanh */

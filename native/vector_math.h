@@ -1,5 +1,5 @@
 /*
- * e^x, the logistic function and the normal distribution of vectors, without branches: every element takes the same operations wherever it falls
+ * e^x, the logistic function and the tail of the normal distribution, of vectors, without branches: every element takes the same operations wherever it falls
  * in a loop. Targets with and without fused multiply-add differ in the last bit. NaN gives NaN.
  */
 #ifndef FULLTUNE_VECTOR_MATH_H
@@ -37,23 +37,36 @@ VF_INLINE vf v_exp_inside(vf x) {
 #define V_EXP_LOW (-87.3f)
 VF_INLINE vf v_exp(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp_inside(v_max(v_splat(V_EXP_LOW), x))); }
 
-/* a·σ(x) = a / (1 + e^-x); for x below -87.3 as there, 1e-38·a. */
-VF_INLINE vf v_gated(vf a, vf x) { return a / (v_splat(1.0f) + v_exp_inside(-v_max(v_splat(V_EXP_LOW), v_min(v_splat(-V_EXP_LOW), x)))); }
-VF_INLINE vf v_sigmoid(vf x) { return v_gated(v_splat(1.0f), x); }
+/* 1 + e^-x, the divisor of the logistic function σ; for x below -87.3 as there. */
+VF_INLINE vf v_one_and_exp(vf x, vf *e) {
+  *e = v_exp_inside(-v_max(v_splat(V_EXP_LOW), v_min(v_splat(-V_EXP_LOW), x)));
+  return v_splat(1.0f) + *e;
+}
+/* a·σ(x) */
+VF_INLINE vf v_gated(vf a, vf x) {
+  vf e;
+  return a / v_one_and_exp(x, &e);
+}
+/* σ(x); `rest` becomes 1 − σ(x), exact to the last bits also where σ is near 1. */
+VF_INLINE vf v_sigmoid(vf x, vf *rest) {
+  vf e;
+  const vf sigmoid = v_splat(1.0f) / v_one_and_exp(x, &e);
+  *rest = e * sigmoid;
+  return sigmoid;
+}
 
 /*
- * Φ(x) of the normal distribution within 1e-7, and within 1e-4 of itself down to -8; 2^-126 far below. 2^p(|x|) is Φ(−|x|), with a polynomial p
- * fitted to its logarithm, weighted by the error in Φ.
+ * Φ(−|x|) of the normal distribution within 1e-7, and within 1e-4 of itself up to 8; 2^-126 far away. It is 2^p(|x|), with a polynomial p fitted to
+ * its logarithm, weighted by the error in Φ.
  */
-VF_INLINE vf v_normal_cdf(vf x) {
+VF_INLINE vf v_normal_tail(vf x) {
   const vf t = v_min(v_splat(13.0f), v_abs(x)), s = t * t;
   vf p = v_fma(v_splat(-1.29169602e-08f), t, v_splat(4.67644101e-07f));
   p = v_fma(p, s, v_fma(v_splat(-7.04428123e-06f), t, v_splat(5.57020204e-05f)));
   p = v_fma(p, s, v_fma(v_splat(-2.16780037e-04f), t, v_splat(-1.11585176e-04f)));
   p = v_fma(p, s, v_fma(v_splat(7.06091776e-03f), t, v_splat(-5.25043867e-02f)));
   p = v_fma(p, s, v_fma(v_splat(-4.59204337e-01f), t, v_splat(-1.15110563e+00f)));
-  const vf outer = v_exp2(v_fma(p, t, v_splat(-1.0f)));
-  return v_select(x < v_zero(), outer, v_splat(1.0f) - outer);
+  return v_exp2(v_fma(p, t, v_splat(-1.0f)));
 }
 
 #endif
