@@ -30,12 +30,11 @@ await answerQuestions({ device: device.description }, async ({ op, inputs, attrs
     arena = await device.allocate(program.arenaBytes);
   }
   program.instructions[0].inputs.forEach((operand, index) => fill(operand, inputs[index]));
-  // One after the other in one program, as in a step: the threads are awake. The first of several is left out.
-  const extra = repeats > 1 ? 1 : 0;
-  const instructions = Array.from({ length: repeats + extra }, () => program.instructions[0]);
+  // One after the other in one program, as in a step: the threads are awake. The first is left out.
+  const instructions = Array.from({ length: repeats + 1 }, () => program.instructions[0]);
   const loaded = arena.load({ ...program, instructions });
   await loaded.run();
-  return { ms: loaded.timings().subarray(extra).reduce((sum, ms) => sum + ms, 0) / repeats };
+  return { ms: loaded.timings().subarray(1).reduce((sum, ms) => sum + ms, 0) / repeats };
 });
 
 function probe({ op, inputs, attrs, overwrites }) {

@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
     }
     float *X = room(&x, (size_t)tokens * (size_t)k), *W = room(&w, (size_t)n * (size_t)k), *Y = room(&y, (size_t)tokens * (size_t)n);
     double start = 0;
-    for (int i = repeats > 1 ? -1 : 0; i < repeats; i++) {
+    for (int i = -1; i < repeats; i++) {
       if (i == 0) start = seconds();
       if (strcmp(layout, "nt") == 0) cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, tokens, n, k, 1, X, k, W, k, 0, Y, n);
       else if (strcmp(layout, "nn") == 0) cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, tokens, k, n, 1, Y, n, W, k, 0, X, k);
