@@ -53,14 +53,14 @@ try {
   for (const { name, plan, options, ...expected } of runs) {
     for (const trainer of TRAINER_NAMES) {
       const file = `${trainer}-${name}.${TRAINERS[trainer].format}`;
-      const { text, batch } = exportPlan(plan, config, { to: trainer, ...options, folder });
+      const { text, batch } = await exportPlan(plan, config, { to: trainer, ...options, folder });
       writeFileSync(join(folder, file), text);
       const expect = {
         learning_rate: 3e-5, lr_scheduler_type: 'cosine', warmup_steps: 10, max_steps: 200, save_steps: 50, logging_steps: 5, weight_decay: 0.1, adam_beta2: 0.95, adam_epsilon: 1e-8,
         max_grad_norm: 1, seed: 42, bf16: ['fsdp', 'deepspeed', 'tpu'].includes(name), fp16: false, optim: name.includes('8bit') ? 'adamw_bnb_8bit' : name.includes('4bit') ? 'adamw_torch_4bit' : 'adamw_torch_fused', eval_strategy: 'steps', eval_steps: 50,
       };
       cases.push({ file, trainer, model: config.model, dataset, ranks: batch.ranks, rowsPerUpdate: plan.batch.rowsPerUpdate, expect, ...expected });
-      if (['trl', 'axolotl', 'llama-factory'].includes(trainer)) readBack(trainer, file, plan, batch);
+      if (['trl', 'axolotl', 'llama-factory'].includes(trainer)) await readBack(trainer, file, plan, batch);
     }
   }
   writeFileSync(join(folder, 'cases.json'), JSON.stringify(cases));
@@ -74,8 +74,8 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-function readBack(/** @type {string} */ trainer, /** @type {string} */ file, plan, { ranks }) {
-  const { format, config: back } = importConfig(join(folder, file), { ranks });
+async function readBack(/** @type {string} */ trainer, /** @type {string} */ file, plan, { ranks }) {
+  const { format, config: back } = await importConfig(join(folder, file), { ranks });
   const rows = back.train_batch_size ?? back.per_device_train_batch_size * back.gradient_accumulation_steps;
   const want = { rows: plan.batch.rowsPerUpdate, max_length: plan.packing.rowLengths.at(-1), packing: plan.packing.packed, learning_rate: 3e-5, warmup_steps: 10, adam_beta2: 0.95 };
   const have = { rows, max_length: back.max_length, packing: back.packing, learning_rate: back.learning_rate, warmup_steps: back.warmup_steps, adam_beta2: back.adam_beta2 };
