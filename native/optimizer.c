@@ -60,7 +60,7 @@ typedef struct {
   ft_adam adam;
 } adamw_rule;
 
-FT_INLINE void adamw_update(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+VF_INLINE void adamw_update(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
   const adamw_rule rule = *(const adamw_rule *)context;
   const float *gradient = rule.gradient + at, *m_in = rule.m_in + at, *v_in = rule.v_in + at;
   float *m_out = rule.m_out + at, *v_out = rule.v_out + at;
@@ -100,14 +100,14 @@ typedef struct {
   float rate, gradient_scale, momentum, decay;
 } sgd_rule;
 
-FT_INLINE void sgd_plain(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+VF_INLINE void sgd_plain(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
   const sgd_rule rule = *(const sgd_rule *)context;
   const float *gradient = rule.gradient + at;
   FT_ELEMENTWISE
   for (int64_t i = 0; i < n; i++) p_out[i] = p_in[i] - rule.rate * (gradient[i] * rule.gradient_scale + rule.decay * p_in[i]);
 }
 
-FT_INLINE void sgd_momentum(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+VF_INLINE void sgd_momentum(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
   const sgd_rule rule = *(const sgd_rule *)context;
   const float *gradient = rule.gradient + at, *m_in = rule.m_in + at;
   float *m_out = rule.m_out + at;
@@ -150,7 +150,7 @@ typedef struct {
   float gradient_scale, beta1, beta2, rest1, rest2, decay, rate;
 } lion_rule;
 
-FT_INLINE void lion_update(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
+VF_INLINE void lion_update(const void *context, const float *p_in, float *p_out, int64_t at, int64_t n) {
   const lion_rule rule = *(const lion_rule *)context;
   const float *gradient = rule.gradient + at, *m_in = rule.m_in + at;
   float *m_out = rule.m_out + at;

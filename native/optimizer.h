@@ -11,13 +11,11 @@
 /* Elements of a bf16 parameter that are expanded at a time, and of a block of eight-bit codes. */
 #define PART 256
 
-#define FT_INLINE static inline __attribute__((always_inline, unused))
-
 /* Not inlined: gcc would unroll it for every caller. */
 #define FT_OWN static __attribute__((noinline, unused))
 
 /* The finaliser of splitmix64. */
-FT_INLINE uint64_t ft_mix(uint64_t z) {
+VF_INLINE uint64_t ft_mix(uint64_t z) {
   z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
   z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
   return z ^ (z >> 31);
@@ -29,7 +27,7 @@ typedef struct {
 } ft_rounding;
 
 /* The key of 2^32 elements that share the upper half of their index: randomBits(seed, step, index / 2^32) of src/base/random.ts. */
-FT_INLINE uint64_t ft_rounding_key(const ft_rounding *rounding, int64_t index) {
+VF_INLINE uint64_t ft_rounding_key(const ft_rounding *rounding, int64_t index) {
   const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
   const uint64_t a = ft_mix((uint64_t)rounding->seed + golden);
   const uint64_t b = ft_mix(a ^ (uint64_t)(int64_t)rounding->step * UINT64_C(0xd1342543de82ef95));
@@ -61,7 +59,7 @@ typedef struct {
 } ft_adam;
 
 /* Attributes 0 to 3 are beta1, beta2, epsilon, weightDecay; inputs `scalars` … are learningRate f32 [1], step i32 [1], gradientScale f32 [1]. */
-FT_INLINE ft_adam ft_adam_of(const ft_call *call, int scalars) {
+VF_INLINE ft_adam ft_adam_of(const ft_call *call, int scalars) {
   const double b1 = call->attrs[0], b2 = call->attrs[1];
   const double rate = (double)ft_floats(&call->in[scalars])[0], step = (double)ft_ints(&call->in[scalars + 1])[0];
   return (ft_adam){
@@ -90,7 +88,7 @@ typedef struct {
 } ft_range;
 
 /* Elements `from` … `to` - 1 of the range: those of input and output 0 from `range->first` on. */
-FT_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64_t from, int64_t to, ft_update update, const void *rule) {
+VF_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64_t from, int64_t to, ft_update update, const void *rule) {
   const int64_t first = range->first;
   if (call->in[0].dtype == FT_F32) {
     update(rule, ft_floats(&call->in[0]) + first + from, ft_floats(&call->out[0]) + first + from, from, to - from);

@@ -47,7 +47,7 @@ static void make_tables(code_tables *tables) {
     rate = inside ? RATE(i) : rate;            \
     n = inside ? (float)(pieces * (1 << i)) : n; \
   } while (0)
-FT_INLINE int32_t nearest(float a, int pieces) {
+VF_INLINE int32_t nearest(float a, int pieces) {
   const float least = (float)(1e-6 * (0.1 + 0.45 / pieces) / 2), most = (float)(1 - 0.225 / (64 * pieces));
   float rate = RATE(0), n = a > least ? (float)pieces : 0.0f;
   ENTER(1);
@@ -67,7 +67,7 @@ static float as_float(uint32_t bits) {
 }
 
 /* The greatest |x| of a block, or the NaN or infinity in it: as integers, magnitudes of floats are in order and NaN comes last. */
-FT_INLINE float greatest(const float *x) {
+VF_INLINE float greatest(const float *x) {
   int32_t most = 0;
   for (int i = 0; i < PART; i++) {
     int32_t bits;
@@ -78,7 +78,7 @@ FT_INLINE float greatest(const float *x) {
   return as_float((uint32_t)most);
 }
 
-FT_INLINE bool is_finite(float x) { return x - x == 0; }
+VF_INLINE bool is_finite(float x) { return x - x == 0; }
 
 /* What is the same for all blocks. */
 typedef struct {
@@ -93,7 +93,7 @@ typedef struct {
 } block_rule;
 
 /* The values of a block's codes. */
-FT_INLINE void decode(float *to, const float *values, const uint8_t *codes) {
+VF_INLINE void decode(float *to, const float *values, const uint8_t *codes) {
   for (int i = 0; i < PART; i += 8) {
     uint64_t eight;
     memcpy(&eight, codes + i, sizeof eight);
@@ -103,7 +103,7 @@ FT_INLINE void decode(float *to, const float *values, const uint8_t *codes) {
 }
 
 /* Codes and scale of the first moment, and what the codes lose. */
-FT_INLINE void encode_first(const block_rule *rule, const float *m, uint8_t *codes, float *scale_out) {
+VF_INLINE void encode_first(const block_rule *rule, const float *m, uint8_t *codes, float *scale_out) {
   const float scale = greatest(m), inverse = scale > 0 ? 1 / scale : 0;
   const float *values = rule->tables->signed_code;
   *scale_out = scale;
@@ -127,7 +127,7 @@ FT_INLINE void encode_first(const block_rule *rule, const float *m, uint8_t *cod
   rule->sums[1] += (double)ft_sum_of_squares(m, PART);
 }
 
-FT_INLINE void encode_second(const float *v, uint8_t *codes, float *scale_out) {
+VF_INLINE void encode_second(const float *v, uint8_t *codes, float *scale_out) {
   const float scale = greatest(v), inverse = scale > 0 ? 1 / scale : 0;
   *scale_out = scale;
   if (!is_finite(scale)) {

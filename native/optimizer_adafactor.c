@@ -173,7 +173,7 @@ typedef struct {
   int64_t row_start;
 } row_rule;
 
-FT_INLINE void update_elements(const row_rule *rule, const float *p_in, float *p_out, int64_t at, int64_t n, bool factored, bool has_moment) {
+VF_INLINE void update_elements(const row_rule *rule, const float *p_in, float *p_out, int64_t at, int64_t n, bool factored, bool has_moment) {
   const float *gradient = rule->gradient + at;
   const float *columns = factored ? rule->column_factors + (at - rule->row_start) : NULL, *moments = factored ? NULL : rule->divisors + at;
   const float *m_in = has_moment ? rule->m_in + at : NULL;
@@ -192,12 +192,12 @@ FT_INLINE void update_elements(const row_rule *rule, const float *p_in, float *p
   }
 }
 
-FT_INLINE void update_matrix(const void *rule, const float *old, float *new, int64_t at, int64_t n) { update_elements(rule, old, new, at, n, true, false); }
-FT_INLINE void update_matrix_moment(const void *rule, const float *old, float *new, int64_t at, int64_t n) {
+VF_INLINE void update_matrix(const void *rule, const float *old, float *new, int64_t at, int64_t n) { update_elements(rule, old, new, at, n, true, false); }
+VF_INLINE void update_matrix_moment(const void *rule, const float *old, float *new, int64_t at, int64_t n) {
   update_elements(rule, old, new, at, n, true, true);
 }
-FT_INLINE void update_vector(const void *rule, const float *old, float *new, int64_t at, int64_t n) { update_elements(rule, old, new, at, n, false, false); }
-FT_INLINE void update_vector_moment(const void *rule, const float *old, float *new, int64_t at, int64_t n) {
+VF_INLINE void update_vector(const void *rule, const float *old, float *new, int64_t at, int64_t n) { update_elements(rule, old, new, at, n, false, false); }
+VF_INLINE void update_vector_moment(const void *rule, const float *old, float *new, int64_t at, int64_t n) {
   update_elements(rule, old, new, at, n, false, true);
 }
 

@@ -82,20 +82,12 @@ VF_INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (
 VF_INLINE vf v_abs(vf a) { return (vf)((vi)a & v_splat_int(0x7fffffff)); }
 VF_INLINE vf v_from_int(vi a) { return __builtin_convertvector(a, vf); }
 
-/* Sum and maximum of the lanes, pairwise: always in the same order. */
+/* Sum of the lanes, pairwise: always in the same order. */
 VF_INLINE float v_sum(vf a) {
   float x[VF_LANES];
   memcpy(x, &a, sizeof a);
   for (int n = VF_LANES / 2; n > 0; n /= 2) {
     for (int i = 0; i < n; i++) x[i] += x[i + n];
-  }
-  return x[0];
-}
-VF_INLINE float v_largest(vf a) {
-  float x[VF_LANES];
-  memcpy(x, &a, sizeof a);
-  for (int n = VF_LANES / 2; n > 0; n /= 2) {
-    for (int i = 0; i < n; i++) x[i] = x[i + n] > x[i] ? x[i + n] : x[i];
   }
   return x[0];
 }
