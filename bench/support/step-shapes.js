@@ -19,6 +19,12 @@ export const SMOLLM2 = {
   ...LLAMA, hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30, num_attention_heads: 9, num_key_value_heads: 3, vocab_size: 49152, rope_theta: 100000,
 };
 
+/** Llama 3.1 70B, for planning alone. */
+export const LLAMA_70B = {
+  ...LLAMA, hidden_size: 8192, intermediate_size: 28672, num_hidden_layers: 80, num_attention_heads: 64, num_key_value_heads: 8, vocab_size: 128256, rope_theta: 500000,
+  tie_word_embeddings: false,
+};
+
 /** @type {Readonly<Record<string, StepShape>>} */
 export const STEP_SHAPES = {
   a: {

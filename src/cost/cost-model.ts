@@ -52,7 +52,7 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
     let key = op;
     for (const type of inputs) key += keyOf(type);
     for (const type of outputs) key += keyOf(type);
-    for (const name in attrs) key += `;${attrs[name]!}`;
+    for (const name in attrs) if (name !== 'first' && name !== 'at') key += `;${attrs[name]!}`; // where elements lie costs nothing
     let ms = known.get(key);
     if (ms === undefined) {
       ms = calibration.instructionMs + 1000 * compute(op, inputs, outputs, attrs);
@@ -67,6 +67,7 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
     for (const { op, inputs, outputs, attrs } of nodes) {
       if (op === FROM_FILE) transferring += 1000 * bytesOf(outputs.map((id) => values[id]!)) / calibration.diskReadBytesPerSecond;
       else if (op === TO_FILE) transferring += 1000 * bytesOf(inputs.map((id) => values[id]!)) / calibration.diskWriteBytesPerSecond;
+      else if (opOf(op).file !== undefined) computing += calibration.instructionMs; // it waits for one of these
       else computing += nodeMs(op, inputs.map((id) => values[id]!), outputs.map((id) => values[id]!), attrs);
     }
     return [computing, transferring];

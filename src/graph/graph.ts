@@ -45,9 +45,9 @@ export interface Node {
   readonly phase: Phase;
   readonly scope: string;
   /** Does something outside the arena (a write to a file): kept even when nobody reads its outputs, and never shared. */
-  readonly effect?: true;
+  readonly effect?: true | undefined;
   /** Index into `Graph.regions`: what the node moves to or from the file; its attribute `at` counts bytes from the beginning of that region. */
-  readonly region?: number;
+  readonly region?: number | undefined;
 }
 
 export interface Graph {

@@ -34,7 +34,7 @@ export function verifyGraph(graph: Graph, rules: ShapeRules): void {
     verifyTypes(graph, node, rules, fail);
     verifyRegion(graph, node, fail);
     verifyOverwrites(graph, node, fail);
-    for (const id of overwrittenBy(node)) overwritten.set(id, node);
+    for (const { input } of node.overwrites) overwritten.set(node.inputs[input]!, node);
   }
   for (const [name, id] of Object.entries(graph.outputs)) {
     if (!available.has(id)) throw new Error(`graph: output '${name}' is value %${id}, which nothing makes`);
@@ -66,7 +66,7 @@ function verifyValues(graph: Graph): void {
 type Fail = (node: Node, problem: string) => never;
 
 function verifyTypes(graph: Graph, node: Node, rules: ShapeRules, fail: Fail): void {
-  const types = (ids: readonly ValueId[]): TensorType[] => ids.flatMap((id) => graph.values[id] ?? []);
+  const types = (ids: readonly ValueId[]): readonly TensorType[] => ids.map((id) => graph.values[id]!);
   const inferred = rules.infer(node.op, types(node.inputs), node.attrs);
   const stored = types(node.outputs);
   if (inferred.length !== stored.length) fail(node, `${node.op} makes ${inferred.length} values, the node ${stored.length}`);
@@ -89,6 +89,7 @@ function verifyRegion(graph: Graph, node: Node, fail: Fail): void {
 }
 
 function verifyOverwrites(graph: Graph, node: Node, fail: Fail): void {
+  if (node.overwrites.length === 0) return;
   const outputs = new Set<number>();
   const bytes = new Set<ValueId>();
   for (const { input, output } of node.overwrites) {
@@ -103,10 +104,6 @@ function verifyOverwrites(graph: Graph, node: Node, fail: Fail): void {
     outputs.add(output);
     bytes.add(from.id);
   }
-}
-
-function overwrittenBy(node: Node): readonly ValueId[] {
-  return node.overwrites.flatMap(({ input }) => node.inputs[input] ?? []);
 }
 
 function valueAt(graph: Graph, ids: readonly ValueId[], index: number): Value | undefined {

@@ -55,21 +55,21 @@ export function descendants(graph: Graph, from: Iterable<ValueId>): ReadonlySet<
 }
 
 /**
- * Positions of the nodes that matter: those that lead to an output of the graph, and those that change a persistent value.
- * A node that makes a new persistent value (a kept gradient) matters too, for a later program reads it, and one with an effect outside.
+ * The nodes that matter, in order: those that lead to an output of the graph, and those that change a persistent value. A node that makes a new
+ * persistent value (a kept gradient) matters too, for a later program reads it, and one with an effect outside.
  */
-export function liveNodes(graph: Graph): ReadonlySet<number> {
-  const used = new Uint8Array(graph.values.length);
-  for (const id of Object.values(graph.outputs)) used[id] = 1;
-  const live = new Set<number>();
-  for (let position = graph.nodes.length - 1; position >= 0; position--) {
-    const node = graph.nodes[position];
-    if (node === undefined) continue;
-    if (node.effect !== true && !node.outputs.some((id) => used[id] === 1 || graph.values[id]?.persistent === true)) continue;
-    live.add(position);
+export function liveNodes({ nodes, values, outputs }: Graph): readonly Node[] {
+  const used = new Uint8Array(values.length);
+  for (const id of Object.values(outputs)) used[id] = 1;
+  for (const { id, persistent } of values) if (persistent) used[id] = 1;
+  const live: Node[] = [];
+  for (let position = nodes.length - 1; position >= 0; position--) {
+    const node = nodes[position]!;
+    if (node.effect !== true && !node.outputs.some((id) => used[id] === 1)) continue;
+    live.push(node);
     for (const id of node.inputs) used[id] = 1;
   }
-  return live;
+  return live.length === nodes.length ? nodes : live.reverse();
 }
 
 /**

@@ -11,6 +11,24 @@ const ranges = fc.array(
   { maxLength: 40 },
 );
 
+const lifeOf = ({ birth, death }: LiveRange): number => death - birth + 1;
+
+/** Each range in `order` at its lowest free offset, found among all that are placed. */
+function lowestFree(list: readonly LiveRange[], order: (a: LiveRange, b: LiveRange) => number): readonly number[] {
+  const offsets: number[] = [];
+  const placed: { readonly range: LiveRange; readonly offset: number }[] = [];
+  for (const { next, index } of list.map((next, index) => ({ next, index })).sort((a, b) => order(a.next, b.next) || a.index - b.index)) {
+    let offset = 0;
+    for (const other of placed.filter(({ range: { birth, death } }) => birth <= next.death && next.birth <= death).sort((a, b) => a.offset - b.offset)) {
+      if (other.offset - offset >= next.bytes) break;
+      offset = Math.max(offset, other.offset + other.range.bytes);
+    }
+    offsets[index] = offset;
+    placed.push({ range: next, offset });
+  }
+  return offsets;
+}
+
 /** The smallest arena over all orders of placing each range at its lowest free offset: the optimum for such tiny cases. */
 function bruteForce(list: readonly LiveRange[]): number {
   let best = Infinity;
@@ -42,6 +60,21 @@ describe('placeRanges', () => {
       expect(placement.bytes).toBeGreaterThanOrEqual(peakLive(list, alignment).bytes);
       expect(placement.bytes).toBeLessThanOrEqual(list.reduce((sum, r) => sum + Math.ceil(r.bytes / alignment) * alignment, 0));
     }), { numRuns: 500 });
+  });
+
+  it('places each range of a long schedule where a search through all that is placed would', () => {
+    const long = fc.array(
+      fc.record({ bytes: fc.integer({ min: 1, max: 40 }), birth: fc.nat(300), life: fc.oneof(fc.nat(90), fc.nat(90), fc.nat(400)) }).map(({ bytes, birth, life }) => range(bytes, birth, birth + life)),
+      { minLength: 60, maxLength: 150 },
+    );
+    fc.assert(fc.property(long, (list) => {
+      const found = placeRanges(list, 1);
+      const orders: readonly ((a: LiveRange, b: LiveRange) => number)[] = [
+        (a, b) => b.bytes - a.bytes || lifeOf(b) - lifeOf(a) || a.birth - b.birth, (a, b) => b.bytes * lifeOf(b) - a.bytes * lifeOf(a) || a.birth - b.birth,
+        (a, b) => lifeOf(b) - lifeOf(a) || b.bytes - a.bytes || a.birth - b.birth, (a, b) => a.birth - b.birth || b.bytes - a.bytes,
+      ];
+      expect(orders.some((order) => JSON.stringify(lowestFree(list, order)) === JSON.stringify(found.offsets))).toBe(true);
+    }), { numRuns: 100 });
   });
 
   it('is near the best possible on small cases', () => {

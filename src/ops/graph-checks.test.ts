@@ -159,7 +159,7 @@ describe('walks', () => {
       fc.property(graphs, ({ seed, nodeCount }) => {
         const graph = randomGraph(seed, nodeCount);
         const live = liveNodes(graph);
-        const smaller = { ...graph, nodes: graph.nodes.filter((_, position) => live.has(position)) };
+        const smaller = { ...graph, nodes: live };
         verifyGraph(smaller, shapeRules);
         const random = new RandomStream(seed, 1);
         const inputs = Object.fromEntries(
@@ -167,7 +167,7 @@ describe('walks', () => {
         );
         expect(interpret(smaller, inputs)).toEqual(interpret(graph, inputs));
         const needed = ancestors(graph, Object.values(graph.outputs));
-        expect([...live].every((position) => at(graph.nodes, position).outputs.some((id) => needed.has(id)))).toBe(true);
+        expect(live.every(({ outputs }) => outputs.some((id) => needed.has(id)))).toBe(true);
       }),
     );
   });

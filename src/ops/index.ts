@@ -49,10 +49,8 @@ export function opOf(name: string): Op {
   return op;
 }
 
-/** What graphs know of the ops. An op may return an input's type as an output's: only dtype and shape of it are passed on. */
-export const shapeRules: ShapeRules = {
-  infer: (name, inputs, attrs) => opOf(name).infer(inputs, attrs).map(({ dtype, shape }) => ({ dtype, shape })),
-};
+/** What graphs know of the ops. */
+export const shapeRules: ShapeRules = { infer: (name, inputs, attrs) => opOf(name).infer(inputs, attrs) };
 
 /** Bytes that must move when nothing is cached: what the op says, else each input and output once. */
 export function bytesMoved(name: string, inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number {

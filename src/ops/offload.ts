@@ -9,7 +9,7 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import { DTYPES, type DType } from '../graph/dtype.ts';
 import type { Attrs, StorageClass, ValueId } from '../graph/graph.ts';
 import { tensor, type TensorType } from '../graph/shape.ts';
-import { attr, expect, type Op } from './op.ts';
+import { attr, expect, misfit, type Op } from './op.ts';
 import { at, expectCount, expectType, only } from './rules.ts';
 
 /** Where a value, or a slice of one, lies in the file. */
@@ -21,14 +21,13 @@ export interface FilePlace {
 }
 
 const TOKEN: TensorType = tensor('i32', 1);
-const SIZES = ['size0', 'size1', 'size2', 'size3'] as const;
 const WAIT_OVERWRITES = [{ output: 0, input: 0 }];
 const FLUSH_OVERWRITES = [{ output: 0, input: 1 }];
 
 /** Begins to read the bytes of a value of `type`, which may be used after `offloadWait` only. `after`: the token of a write that comes before. */
 export function offloadRead(b: GraphBuilder, type: TensorType, place: FilePlace, options: { readonly after?: ValueId; readonly storage?: StorageClass } = {}): ValueId {
-  const sizes = Object.fromEntries(SIZES.map((name, axis) => [name, type.shape[axis] ?? 1]));
-  const attrs = { at: place.at, dtype: DTYPES.indexOf(type.dtype), rank: type.shape.length, ...sizes };
+  const [size0 = 1, size1 = 1, size2 = 1, size3 = 1] = type.shape;
+  const attrs = { at: place.at, dtype: DTYPES.indexOf(type.dtype), rank: type.shape.length, size0, size1, size2, size3 };
   const { after, storage } = options;
   return only(b.node('offload_read', after === undefined ? [] : [after], attrs, { region: place.region, effect: true, ...(storage === undefined ? {} : { storage }) }));
 }
@@ -50,17 +49,19 @@ export function offloadFlush(b: GraphBuilder, x: ValueId, token: ValueId): Value
 
 function expectPlace(attrs: Attrs): void {
   const place = attr(attrs, 'at');
-  expect(Number.isSafeInteger(place) && place >= 0, `'at' must be a whole number of bytes below 2^53, got ${place}`);
+  if (!Number.isSafeInteger(place) || place < 0) misfit(`'at' must be a whole number of bytes below 2^53, got ${place}`);
 }
 
 /** The type that the attributes of `offload_read` describe. */
 function typeOf(attrs: Attrs): TensorType {
   const dtype: DType | undefined = DTYPES[attr(attrs, 'dtype')];
   const rank = attr(attrs, 'rank');
-  expect(dtype !== undefined, `'dtype' must be a whole number below ${DTYPES.length}, got ${attrs['dtype']}`);
-  expect(Number.isInteger(rank) && rank >= 0 && rank <= SIZES.length, `a value in the file has at most ${SIZES.length} axes, got ${rank}`);
-  const sizes = SIZES.map((name) => attr(attrs, name));
-  expect(sizes.every((size, axis) => Number.isSafeInteger(size) && (axis < rank ? size >= 1 : size === 1)), `the sizes must be whole numbers, 1 behind axis ${rank}, got ${sizes.join(', ')}`);
+  const sizes = [attr(attrs, 'size0'), attr(attrs, 'size1'), attr(attrs, 'size2'), attr(attrs, 'size3')];
+  if (dtype === undefined) misfit(`'dtype' must be a whole number below ${DTYPES.length}, got ${attrs['dtype']}`);
+  if (!Number.isInteger(rank) || rank < 0 || rank > sizes.length) misfit(`a value in the file has at most ${sizes.length} axes, got ${rank}`);
+  if (!sizes.every((size, axis) => Number.isSafeInteger(size) && (axis < rank ? size >= 1 : size === 1))) {
+    misfit(`the sizes must be whole numbers, 1 behind axis ${rank}, got ${sizes.join(', ')}`);
+  }
   return { dtype, shape: sizes.slice(0, rank) };
 }
 
@@ -76,7 +77,7 @@ export const offloadReadOp: Op = {
   ...TRANSFER,
   name: 'offload_read',
   file: 'read',
-  attrs: ['at', 'dtype', 'rank', ...SIZES],
+  attrs: ['at', 'dtype', 'rank', 'size0', 'size1', 'size2', 'size3'],
   infer(inputs, attrs) {
     expect(inputs.length <= 1, `takes a token at most, got ${inputs.length} inputs`);
     inputs.forEach((token) => expectType(token, TOKEN.dtype, TOKEN.shape, 'token'));

@@ -3,7 +3,7 @@
 import { isFloat } from '../graph/dtype.ts';
 import type { Attrs, ValueId } from '../graph/graph.ts';
 import { formatType, sameShape, type Shape, type TensorType } from '../graph/shape.ts';
-import { expect, type VjpContext } from './op.ts';
+import { misfit, type VjpContext } from './op.ts';
 
 /** Element `index` of a list that the caller knows to be long enough. */
 export function at<T>(list: readonly T[], index: number): T {
@@ -18,26 +18,25 @@ export function axis(type: TensorType, index: number): number {
 }
 
 export function expectCount(inputs: readonly TensorType[], count: number): void {
-  expect(inputs.length === count, `takes ${count} inputs, got ${inputs.length}`);
+  if (inputs.length !== count) misfit(`takes ${count} inputs, got ${inputs.length}`);
 }
 
 export function expectRank(type: TensorType, rank: number, what: string): void {
-  expect(type.shape.length === rank, `${what} must have ${rank} axes, got ${formatType(type)}`);
+  if (type.shape.length !== rank) misfit(`${what} must have ${rank} axes, got ${formatType(type)}`);
 }
 
 export function expectFloat(type: TensorType, what: string): void {
-  expect(isFloat(type.dtype), `${what} must be of a float type, got ${formatType(type)}`);
+  if (!isFloat(type.dtype)) misfit(`${what} must be of a float type, got ${formatType(type)}`);
 }
 
 export function expectType(type: TensorType, dtype: TensorType['dtype'], shape: Shape, what: string): void {
-  const wanted = { dtype, shape };
-  expect(type.dtype === dtype && sameShape(type.shape, shape), `${what} must be ${formatType(wanted)}, got ${formatType(type)}`);
+  if (type.dtype !== dtype || !sameShape(type.shape, shape)) misfit(`${what} must be ${formatType({ dtype, shape })}, got ${formatType(type)}`);
 }
 
 /** A float tensor of exactly this shape. */
 export function expectFloatShape(type: TensorType, shape: Shape, what: string): void {
   expectFloat(type, what);
-  expect(sameShape(type.shape, shape), `${what} must have the shape [${shape.join(',')}], got ${formatType(type)}`);
+  if (!sameShape(type.shape, shape)) misfit(`${what} must have the shape [${shape.join(',')}], got ${formatType(type)}`);
 }
 
 /** A float tensor like `other`, dtype included. */
@@ -47,12 +46,12 @@ export function expectLike(type: TensorType, other: TensorType, what: string): v
 }
 
 export function expectPositiveInteger(value: number, what: string): void {
-  expect(Number.isInteger(value) && value > 0, `${what} must be a whole number above 0, got ${value}`);
+  if (!Number.isInteger(value) || value <= 0) misfit(`${what} must be a whole number above 0, got ${value}`);
 }
 
 /** A 0/1 attribute; the number of optional inputs it announces. */
 export function expectFlag(value: number, what: string): void {
-  expect(value === 0 || value === 1, `${what} must be 0 or 1, got ${value}`);
+  if (value !== 0 && value !== 1) misfit(`${what} must be 0 or 1, got ${value}`);
 }
 
 /** The one output of a node that has one. */

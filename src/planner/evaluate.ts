@@ -14,6 +14,8 @@ import { placesIn, resized, sectionsOf, type Sections, type Subject } from './se
 import { proposals, type Combination } from './space.ts';
 
 const STEP_TECHNIQUES = TECHNIQUES.filter(({ stage }) => stage === 'step');
+const FIRST_STEP_TECHNIQUES = STEP_TECHNIQUES.slice(0, -1);
+const LAST_STEP_TECHNIQUE = STEP_TECHNIQUES.at(-1)!;
 
 /** The techniques whose values each kind of graph depends on before any `step` rewrite. */
 const DEPENDS_ON: Readonly<Record<string, readonly PlannedTechnique['stage'][]>> = {
@@ -24,6 +26,7 @@ export class Evaluator {
   private readonly request: PlanRequest;
   private readonly built = new Map<string, Graph>();
   private readonly rewrites = new WeakMap<Graph, Map<string, Graph>>();
+  /** By the graph before its last rewrite: what comes out of that is large, and read off once. */
   private readonly figures = new WeakMap<Graph, Map<string, GraphFigures>>();
   private readonly runs = new Map<string, RunFigures>();
   private readonly proposed = new WeakMap<Graph, Proposals>();
@@ -92,12 +95,14 @@ export class Evaluator {
   }
 
   private graphFigures(subject: Subject, part: RunPart, { sections, parts }: { readonly sections: Sections; readonly parts: readonly RunPart[] }): GraphFigures {
-    const rewritten = this.rewritten(subject, this.graph(subject, part, parts));
-    const byPlaces = this.figures.get(rewritten) ?? new Map<string, GraphFigures>();
-    this.figures.set(rewritten, byPlaces);
-    const key = sections.join();
-    let figures = byPlaces.get(key);
-    if (figures === undefined) byPlaces.set(key, (figures = figuresOf(rewritten, { ...this.request, places: placesIn(sections) })));
+    const before = this.rewritten(subject, this.graph(subject, part, parts));
+    const known = this.figures.get(before) ?? new Map<string, GraphFigures>();
+    this.figures.set(before, known);
+    const key = `${sections.join()} ${LAST_STEP_TECHNIQUE.key(subject.plan)}`;
+    let figures = known.get(key);
+    if (figures === undefined) {
+      known.set(key, (figures = figuresOf(LAST_STEP_TECHNIQUE.rewriteStep(subject.plan, before), { ...this.request, places: placesIn(sections) })));
+    }
     return figures;
   }
 
@@ -110,9 +115,9 @@ export class Evaluator {
     return graph;
   }
 
-  /** The graph after the `step` rewrites; those of small models are kept, for many plans begin with the same ones. */
+  /** The graph after all `step` rewrites but the last; those of small models are kept, for many plans begin with the same ones. */
   private rewritten({ model, plan }: Subject, graph: Graph): Graph {
-    return STEP_TECHNIQUES.reduce((before, technique) => {
+    return FIRST_STEP_TECHNIQUES.reduce((before, technique) => {
       if (model.layers === this.request.model.layers) return technique.rewriteStep(plan, before);
       const known = this.rewrites.get(before) ?? new Map<string, Graph>();
       this.rewrites.set(before, known);

@@ -43,10 +43,9 @@ function reasonFor(technique: PlannedTechnique, chosen: Candidate, { evaluator, 
   return `${name(smallest)} would need ${formatBytes(smallest.bytes)}`;
 }
 
-/** The one with the least of something by estimate, as it is at full depth. */
+/** The one with the least of something. */
 function leastOf(list: readonly Found[], of: (candidate: Candidate) => number): Candidate {
-  const { path, index } = list.reduce((a, b) => (of(b.candidate) < of(a.candidate) ? b : a));
-  return path.evaluate(index);
+  return list.reduce((a, b) => (of(b.candidate) < of(a.candidate) ? b : a)).candidate;
 }
 
 /** Whether all techniques that propose nothing, but for this one, have the same value in both plans. */

@@ -13,6 +13,9 @@ import type { Combination } from './space.ts';
 /** Budgets that are tried for plans which keep the numbers, and for each way of changing them. */
 const POINTS = { kept: 10, changed: 4 };
 
+/** Other numbers for less memory than this saves are worth nobody's while. */
+const WORTH_CHANGING = 0.98;
+
 export interface FrontierContext {
   readonly evaluator: Evaluator;
   readonly request: Pick<PlanRequest, 'memoryBytes' | 'maxLength'>;
@@ -25,13 +28,14 @@ export function frontierOf(chosen: Candidate, { evaluator, request, groups }: Fr
   const add = (point: Found | undefined): void => {
     if (point === undefined) return;
     const key = JSON.stringify(point.candidate.plan);
-    if (!found.has(key)) found.set(key, point.path.evaluate(point.index));
+    if (!found.has(key)) found.set(key, point.candidate);
   };
   let floor = Infinity;
   for (const group of groups) {
-    const largest = searchEstimates(group, evaluator, Infinity)?.candidate;
     const smallest = smallestOf(group, evaluator).candidate;
-    if (largest === undefined || smallest.bytes >= floor) continue;
+    if (smallest.bytes > floor * WORTH_CHANGING) continue;
+    const largest = searchEstimates(group, evaluator, Infinity)?.candidate;
+    if (largest === undefined) continue;
     const top = Math.min(largest.bytes, floor - 1);
     const ratio = Math.min(1, smallest.bytes / top);
     const points = group === groups[0] ? POINTS.kept : POINTS.changed;

@@ -4,7 +4,9 @@ import { cpuSpec } from '../devices/cpu/cpu-spec.ts';
 import { parseModelConfig } from '../models/model-config.ts';
 import { bytesMoved, opOf } from '../ops/index.ts';
 import { resolveSettings } from '../run/resolve-settings.ts';
-import type { RunConfig } from '../run/run-config.ts';
+import { ALLOWABLE, type RunConfig } from '../run/run-config.ts';
+import type { TrainingPlan } from '../run/training-plan.ts';
+import { TECHNIQUES } from '../techniques/index.ts';
 import type { Candidate } from './candidate.ts';
 import { Evaluator } from './evaluate.ts';
 import { planRun } from './plan.ts';
@@ -58,6 +60,21 @@ describe('the search', () => {
       expect(best!.bytes).toBeLessThanOrEqual(budget);
       expect(best!.stepMs).toBeCloseTo(fastest, 9);
     }
+  });
+
+  it('may trust techniques that are never faster than their first value', () => {
+    const asked = request(0, { allow: [...ALLOWABLE] });
+    const list = combinations(asked);
+    const evaluator = new Evaluator(asked);
+    const fastest = (plan: TrainingPlan): number => evaluator.path(list.find((other) => other.plan === plan)!).estimate(0).stepMs;
+    let compared = 0;
+    for (const { plan } of list) {
+      const first = list.find((other) => TECHNIQUES.every((each) => each.proposes || each.neverFaster || each.same(other.plan, plan)))!.plan;
+      if (first === plan) continue;
+      expect(fastest(plan)).toBeGreaterThanOrEqual(fastest(first) * (1 - 1e-12));
+      compared++;
+    }
+    expect(compared).toBeGreaterThan(20);
   });
 
   it('compiles a small part of the space', () => {

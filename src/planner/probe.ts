@@ -2,7 +2,7 @@
  * Memory and time of a plan for a deep model, from graphs of few layers. Layers are alike, so what sums over them grows by the same amount with each:
  * time, instructions, persistent bytes. The transient bytes at one place of the schedule do so too, and the most of a part of the schedule is the
  * largest of such lines, hence convex: drawn on from two small models it is a lower bound of what the deep one needs, and nearly always equal. Probes
- * only order and prune a search. What is shown or run was compiled at full depth.
+ * order and prune a search, and stand for plans that are only spoken of: in reasons and on the frontier. What is chosen is compiled at full depth.
  */
 
 import { candidateOf, type RunFigures } from './figures.ts';

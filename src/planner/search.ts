@@ -13,6 +13,9 @@ import type { Evaluator } from './evaluate.ts';
 import type { Found, Path } from './path.ts';
 import type { Combination } from './space.ts';
 
+/** Those whose values may be faster than one another. */
+const COSTLY = TECHNIQUES.filter(({ proposes, neverFaster }) => !proposes && !neverFaster);
+
 /** The fastest candidate of at most `budgetBytes` among `list`, by time, then by memory; undefined when nothing fits. */
 export function search(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): Found | undefined {
   for (;;) {
@@ -28,14 +31,38 @@ export function search(list: readonly Combination[], evaluator: Evaluator, budge
 /** The same by estimates alone. */
 export function searchEstimates(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): Found | undefined {
   let best: Found | undefined;
-  const paths = list.map((combination) => evaluator.path(combination)).sort((a, b) => a.estimate(0).stepMs - b.estimate(0).stepMs);
-  for (const path of paths) {
+  for (const path of fastestFirst(list, evaluator)) {
+    if (best !== undefined && path.estimate(0).stepMs > best.candidate.stepMs) break;
     const index = firstFitting(path, budgetBytes, best?.candidate);
     if (index === undefined) continue;
     const candidate = path.estimate(index);
     if (best === undefined || isBetter(candidate, best.candidate)) best = { path, index, candidate };
   }
   return best;
+}
+
+/**
+ * The paths by their best times. Combinations that differ only in techniques which are never faster than their first value are measured when one
+ * gets to them: until then the first of them speaks for all.
+ */
+function* fastestFirst(list: readonly Combination[], evaluator: Evaluator): Generator<Path> {
+  const firsts = new Map<string, Path>();
+  let waiting = list.map((combination) => {
+    const path = evaluator.path(combination);
+    const key = COSTLY.map((technique) => technique.key(combination.plan)).join(' ');
+    const first = firsts.get(key) ?? path;
+    firsts.set(key, first);
+    return { path, first };
+  });
+  const best = ({ first }: { readonly first: Path }): number => first.estimate(0).stepMs;
+  while (waiting.length > 0) {
+    const next = waiting.reduce((a, b) => (best(b) < best(a) ? b : a));
+    if (next.first !== next.path) next.first = next.path;
+    else {
+      waiting = waiting.filter((other) => other !== next);
+      yield next.path;
+    }
+  }
 }
 
 /** The first index of `path` that fits by estimate; undefined where none does, or none that is as fast as `best`. */

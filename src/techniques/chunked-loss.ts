@@ -67,6 +67,5 @@ function sliceLoss(graph: Graph, blocks: number): Graph {
   const sliced = builder.within(loss.scope, 'forward', () => linearCrossEntropy(builder, { hidden, weight, labels, lossWeight }, { blocks }));
   builder.redirectOutputs(rowLoss, sliced);
   const rewritten = builder.finish();
-  const live = liveNodes(rewritten);
-  return { ...rewritten, nodes: rewritten.nodes.filter((_, position) => live.has(position)) };
+  return { ...rewritten, nodes: liveNodes(rewritten) };
 }

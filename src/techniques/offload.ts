@@ -17,6 +17,7 @@ export const offload: Technique<OffloadChoice> = {
     const { offload_optimizer_state: state, offload_activation_layers: activationLayers = 0 } = settings;
     return (state === undefined ? [false, true] : [state]).map((optimizerState) => ({ optimizerState, activationLayers }));
   },
+  neverFaster: true,
   numerics: () => 'bitwise',
   conflict: () => undefined,
   explain: ({ optimizerState, activationLayers }) => {

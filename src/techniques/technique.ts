@@ -85,6 +85,8 @@ export interface Technique<V> {
   explain(value: V): Explanation;
   /** Its values are proposed for a step that is known but for them: a path from the fastest to the smallest. */
   readonly proposes?: true;
+  /** It only ever saves memory: whatever the rest of the plan, no value is predicted faster than the first one. */
+  readonly neverFaster?: true;
   readonly layers?: LayerChoice<V>;
   readonly action: TechniqueAction<V>;
 }
@@ -95,6 +97,7 @@ export interface PlannedTechnique {
   readonly keys: readonly (keyof RunConfig)[];
   readonly stage: TechniqueAction<never>['stage'];
   readonly proposes: boolean;
+  readonly neverFaster: boolean;
   /** Whether two plans have the same value. */
   same(a: TrainingPlan, b: TrainingPlan): boolean;
   /** The value as a string: two plans have the same value when it is equal. */
@@ -134,6 +137,7 @@ export function planned<V>(technique: Technique<V>): PlannedTechnique {
     keys,
     stage: action.stage,
     proposes: technique.proposes === true,
+    neverFaster: technique.neverFaster === true,
     same: (a, b) => key(a) === key(b),
     key,
     copy: (from, to) => technique.into(to, technique.of(from)),

@@ -19,6 +19,7 @@ export const updateTime: Technique<UpdateChoice> = {
     if (settings.optimizer_in_backward === undefined) return ['after-backward', 'in-backward'];
     return [settings.optimizer_in_backward ? 'in-backward' : 'after-backward'];
   },
+  neverFaster: true,
   numerics: () => 'bitwise',
   conflict: (value, { batch, packing }) => {
     if (value !== 'in-backward') return undefined;
@@ -94,7 +95,13 @@ function hoisted(fixed: readonly Node[], moved: readonly Node[], values: readonl
     needs.set(node, before);
   }
   const dependents = new Map<Node, Node[]>();
-  for (const [node, before] of needs) for (const other of before) dependents.set(other, [...(dependents.get(other) ?? []), node]);
+  for (const [node, before] of needs) {
+    for (const other of before) {
+      const list = dependents.get(other);
+      if (list === undefined) dependents.set(other, [node]);
+      else list.push(node);
+    }
+  }
   const order: Node[] = [];
   const emit = (node: Node): void => {
     order.push(node);

@@ -4,8 +4,7 @@ import type { Graph } from '../../graph/graph.ts';
 import { liveNodes } from '../../graph/walk.ts';
 
 export function removeDeadCode(graph: Graph): Graph {
-  const live = liveNodes(graph);
-  const nodes = graph.nodes.filter((_, position) => live.has(position));
+  const nodes = liveNodes(graph);
   const read = new Uint8Array(graph.values.length);
   for (const id of Object.values(graph.outputs)) read[id] = 1;
   for (const node of nodes) for (const id of node.inputs) read[id] = 1;
