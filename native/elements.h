@@ -85,6 +85,10 @@ VF_INLINE void ft_put(void *array, int64_t index, int dtype, vf x, int64_t n, bo
   if (past_cache && dtype == FT_F32) v_store_past((float *)array + index, x);
   else v_store_first_as(array, index, dtype, x, n);
 }
+/* Asks for element `index`, of f32, of what is read next: while a row is stored past the caches memory reads nothing unless it is asked. */
+VF_INLINE void ft_ask(const void *array, int64_t index, bool past_cache) {
+  if (past_cache) __builtin_prefetch((const float *)array + index, 0, 2);
+}
 VF_INLINE void ft_stores_done(bool past_cache) {
   if (past_cache) v_fence();
 }

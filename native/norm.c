@@ -37,6 +37,7 @@ VF_INLINE void rmsnorm_as(const ft_call *call, int64_t from, int64_t to, bool pa
     ft_floats(&call->out[1])[row] = rstd;
     const vf scale = v_splat(rstd);
     FT_EACH_VECTOR(j, n, 0, width, {
+      ft_ask(x, at + width + j, past_cache);
       ft_put(call->out[0].data, at + j, dtype, v_load_first_as(x, at + j, dtype, n) * scale * v_load_first(weight + j, n), n, past_cache);
     });
   }
@@ -58,6 +59,8 @@ VF_INLINE void rmsnorm_backward_as(const ft_call *call, int64_t from, int64_t to
     const vf scale = v_splat(rstd[row]);
     const vf back = v_splat(rstd[row] * rstd[row] * (ft_sum_lane_vectors(products) / (float)width));
     FT_EACH_VECTOR(j, n, 0, width, {
+      ft_ask(x, at + width + j, past_cache);
+      ft_ask(dy, at + width + j, past_cache);
       const vf pull = v_load_first_as(dy, at + j, dtype, n) * v_load_first(weight + j, n) - v_load_first_as(x, at + j, dtype, n) * back;
       ft_put(call->out[0].data, at + j, dtype, scale * pull, n, past_cache);
     });
@@ -106,6 +109,7 @@ VF_INLINE void layernorm_as(const ft_call *call, int64_t from, int64_t to, bool 
     ft_floats(&call->out[2])[row] = rstd;
     const vf scale = v_splat(rstd);
     FT_EACH_VECTOR(j, n, 0, width, {
+      ft_ask(x, at + width + j, past_cache);
       const vf y = (v_load_first_as(x, at + j, dtype, n) - center) * scale * v_load_first(weight + j, n) + v_load_first(bias + j, n);
       ft_put(call->out[0].data, at + j, dtype, y, n, past_cache);
     });
@@ -130,6 +134,8 @@ VF_INLINE void layernorm_backward_as(const ft_call *call, int64_t from, int64_t 
     });
     const vf mean_g = v_splat(ft_sum_lane_vectors(sums) / (float)width), mean_product = v_splat(ft_sum_lane_vectors(products) / (float)width);
     FT_EACH_VECTOR(j, n, 0, width, {
+      ft_ask(x, at + width + j, past_cache);
+      ft_ask(dy, at + width + j, past_cache);
       const vf g = v_load_first_as(dy, at + j, dtype, n) * v_load_first(weight + j, n);
       const vf dx = scale * (g - mean_g - (v_load_first_as(x, at + j, dtype, n) - mean) * scale * mean_product);
       ft_put(call->out[0].data, at + j, dtype, dx, n, past_cache);
