@@ -92,10 +92,10 @@ function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readon
   return { planned: compilePlan(request, chosen.plan), chosen };
 }
 
-/** Not worth a search: even the smallest is far too large. The first combination alone often shows that it is not so. */
+/** Not worth a search: even the smallest is far too large. The first combination alone often shows that it is not so, and often its fastest plan. */
 function isHopeless(group: readonly Combination[], evaluator: Evaluator, memoryBytes: number): boolean {
   const first = evaluator.path(group[0]!);
-  return first.estimate(first.last).bytes > memoryBytes && smallestOf(group, evaluator).candidate.bytes > memoryBytes * HOPELESS;
+  return [0, first.last].every((index) => first.estimate(index).bytes > memoryBytes) && smallestOf(group, evaluator).candidate.bytes > memoryBytes * HOPELESS;
 }
 
 function smaller(a: Found, b: Found): Found {
