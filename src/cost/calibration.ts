@@ -10,15 +10,16 @@ export interface ProductRate {
   readonly flopsPerSecond: number;
 }
 
-/** FLOPs per second at one row length. */
+/** FLOPs per second at one row length and width of a head: narrow heads spend more of their time on the softmax. */
 export interface AttentionRate {
   readonly op: string;
   readonly length: number;
+  readonly headWidth: number;
   readonly flopsPerSecond: number;
 }
 
 export interface Calibration {
-  readonly version: 1;
+  readonly version: 2;
   /** Processor, kernels and threads: figures hold for nothing else. */
   readonly machine: string;
   readonly products: readonly ProductRate[];
@@ -39,11 +40,11 @@ export interface Calibration {
 export function genericCalibration({ threads }: { readonly threads: number }): Calibration {
   const flops = 85e9 * threads;
   return {
-    version: 1,
+    version: 2,
     machine: 'guessed',
     products: ['matmul_nn', 'matmul_nt', 'matmul_tn'].map((op) => ({ op, tokens: 512, inner: 576, outer: 576, flopsPerSecond: flops })),
     halfStorageShare: 0.95,
-    attention: ['attention', 'attention_backward'].map((op) => ({ op, length: 512, flopsPerSecond: 0.65 * flops })),
+    attention: ['attention', 'attention_backward'].map((op) => ({ op, length: 512, headWidth: 64, flopsPerSecond: 0.65 * flops })),
     bytesPerSecond: { add: 12e9 },
     flopsPerSecond: {},
     instructionMs: 0.005,
@@ -59,6 +60,6 @@ export function parseCalibration(json: unknown): Calibration | undefined {
   const numbers = [found.halfStorageShare, found.instructionMs, found.diskReadBytesPerSecond, found.diskWriteBytesPerSecond];
   const rates = [...(found.products ?? []), ...(found.attention ?? [])].map((point) => point.flopsPerSecond);
   const others = [...Object.values(found.bytesPerSecond ?? {}), ...Object.values(found.flopsPerSecond ?? {})];
-  const isWhole = found.version === 1 && typeof found.machine === 'string' && (found.products?.length ?? 0) > 0 && (found.attention?.length ?? 0) > 0 && others.length > 0;
+  const isWhole = found.version === 2 && typeof found.machine === 'string' && (found.products?.length ?? 0) > 0 && (found.attention?.length ?? 0) > 0 && others.length > 0;
   return isWhole && [...numbers, ...rates, ...others].every((value) => typeof value === 'number' && Number.isFinite(value) && value > 0) ? (json as Calibration) : undefined;
 }

@@ -65,10 +65,28 @@ describe('the cost model', () => {
   });
 });
 
+describe('attention', () => {
+  it('goes by the rate of heads of its own width', () => {
+    const rates = [[64, 100e9], [8, 25e9]].map(([headWidth, flopsPerSecond]) => ({ op: 'attention', length: 512, headWidth: headWidth!, flopsPerSecond: flopsPerSecond! }));
+    const { nodeMs } = createCostModel({ ...measured, attention: rates }, FULL_ROWS);
+    const rateOf = (headWidth: number): number => {
+      const q = tensor('f32', 1, 512, 2 * headWidth);
+      const attrs = { heads: 2, keyValueHeads: 2, headWidth, scale: 1 };
+      const outputs = [q, tensor('f32', 1, 512, 2)];
+      const inputs = [q, q, q, tensor('i32', 1, 512)];
+      return OPS.get('attention')!.flops(inputs, outputs, attrs) / (nodeMs('attention', inputs, outputs, attrs) - measured.instructionMs) * 1000;
+    };
+    expect(rateOf(64) / 100e9).toBeCloseTo(1, 1);
+    expect(rateOf(8) / 25e9).toBeCloseTo(1, 1);
+    expect(rateOf(24)).toBeGreaterThan(30e9);
+    expect(rateOf(24)).toBeLessThan(80e9);
+  });
+});
+
 describe('a stored calibration', () => {
   it('comes back as it was, and is not taken when damaged', () => {
     expect(parseCalibration(JSON.parse(JSON.stringify(measured)))).toEqual(measured);
-    for (const damaged of [null, 3, {}, { ...measured, version: 2 }, { ...measured, products: [] }, { ...measured, instructionMs: 0 }, { ...measured, bytesPerSecond: { add: -1 } }, { ...measured, diskReadBytesPerSecond: 'fast' }]) {
+    for (const damaged of [null, 3, {}, { ...measured, version: 1 }, { ...measured, products: [] }, { ...measured, instructionMs: 0 }, { ...measured, bytesPerSecond: { add: -1 } }, { ...measured, diskReadBytesPerSecond: 'fast' }]) {
       expect(parseCalibration(damaged)).toBeUndefined();
     }
   });

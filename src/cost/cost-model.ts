@@ -8,7 +8,7 @@ import type { Attrs, Graph } from '../graph/graph.ts';
 import { byteCount, lastAxis, leadingCount, type TensorType } from '../graph/shape.ts';
 import { bytesMoved, opOf } from '../ops/index.ts';
 import { BLOCK_TOKENS } from '../ops/token-blocks.ts';
-import type { Calibration } from './calibration.ts';
+import type { AttentionRate, Calibration } from './calibration.ts';
 
 /** What the data of a run decide. */
 export interface Workload {
@@ -42,7 +42,7 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
     const flops = rule.flops(inputs, outputs, attrs);
     if (PRODUCTS.has(op)) return flops / productRate(calibration, op, inputs, outputs);
     if (op === 'attention' || op === 'attention_backward') {
-      return (flops * workload.attentionShare) / attentionRate(calibration, op, inputs[0]?.shape[1] ?? 1);
+      return (flops * workload.attentionShare) / attentionRate(calibration, op, { length: inputs[0]?.shape[1] ?? 1, headWidth: attrs['headWidth'] ?? 1 });
     }
     if (rule.bound === 'compute') return (flops * workload.lossShare) / (calibration.flopsPerSecond[op] ?? projectionRate(calibration, inputs, attrs));
     return bytesMoved(op, inputs, outputs, attrs) / (calibration.bytesPerSecond[op] ?? otherBytesPerSecond);
@@ -96,8 +96,8 @@ function productRate(calibration: Calibration, op: string, inputs: readonly Tens
   return rate * (narrow === 0 ? 1 : calibration.halfStorageShare);
 }
 
-function attentionRate(calibration: Calibration, op: string, length: number): number {
-  return between(calibration.attention.filter((point) => point.op === op), (point) => [point.length / length]);
+function attentionRate(calibration: Calibration, op: string, { length, headWidth }: Pick<AttentionRate, 'length' | 'headWidth'>): number {
+  return between(calibration.attention.filter((point) => point.op === op), (point) => [point.length / length, point.headWidth / headWidth]);
 }
 
 /** An op that projects a slice of tokens at a time works at the rate of products of that many tokens. */

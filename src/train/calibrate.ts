@@ -23,8 +23,9 @@ interface Probe {
 }
 
 /** Tokens, and the widths on both sides of the weight. */
-const PRODUCT_SIZES = [[128, 576, 576], [512, 576, 576], [512, 576, 1536], [512, 1536, 576], [1024, 2048, 2048], [2048, 576, 1536], [512, 576, 16384], [512, 2048, 8192], [256, 256, 256]] as const;
-const ATTENTION_SIZES = [[16, 128], [4, 512], [1, 2048]] as const;
+const PRODUCT_SIZES = [[128, 576, 576], [512, 576, 576], [512, 576, 1536], [512, 1536, 576], [1024, 2048, 2048], [2048, 576, 1536], [512, 576, 16384], [512, 2048, 8192], [256, 256, 256], [2048, 64, 64], [2048, 64, 192]] as const;
+/** Rows, tokens of each, and width of the heads. */
+const ATTENTION_SIZES = [[16, 128, 64], [4, 512, 64], [1, 2048, 64], [4, 512, 8], [4, 512, 24]] as const;
 
 /** What the machine is called in a calibration. */
 export function machineName(device: Device, processor: string): string {
@@ -49,14 +50,14 @@ export async function calibrate(device: Device, { processor, folder = tmpdir() }
   const [full, half] = [product('matmul_nt', { tokens: 512, inner: 576, outer: 1536 }, 'f32'), product('matmul_nt', { tokens: 512, inner: 576, outer: 1536 }, 'bf16')];
   const halfStorageShare = (await seconds(full)) / (await seconds(half));
   const attention = [];
-  for (const probe of ATTENTION_SIZES.flatMap(([rows, length]) => attentionProbes(rows, length))) {
-    attention.push({ op: probe.op, length: probe.inputs[0]!.shape[1]!, flopsPerSecond: flopsOf(probe) / (await seconds(probe)) });
+  for (const [rows, length, headWidth] of ATTENTION_SIZES) {
+    for (const probe of attentionProbes({ rows, length, headWidth })) attention.push({ op: probe.op, length, headWidth, flopsPerSecond: flopsOf(probe) / (await seconds(probe)) });
   }
   const bytesPerSecond: Record<string, number> = {};
   for (const probe of memoryProbes()) bytesPerSecond[probe.op] = bytesMoved(probe.op, probe.inputs, outputsOf(probe), probe.attrs) / (await seconds(probe));
   const tiny = { op: 'add', inputs: [tensor('f32', 1, 1), tensor('f32', 1, 1)], attrs: {} };
   return {
-    version: 1, machine: machineName(device, processor), products, halfStorageShare, attention, bytesPerSecond,
+    version: 2, machine: machineName(device, processor), products, halfStorageShare, attention, bytesPerSecond,
     flopsPerSecond: {}, instructionMs: Math.max(5e-4, await measure(device, tiny)), ...measureDisk(folder),
   };
 }
@@ -66,8 +67,8 @@ function product(op: string, { tokens, inner, outer }: { readonly tokens: number
   return { op, inputs: [tensor('f32', 1, tokens, inner), op === 'matmul_nt' ? tensor(weight, outer, inner) : tensor(weight, inner, outer)], attrs: { bias: 0 } };
 }
 
-function attentionProbes(rows: number, length: number): readonly Probe[] {
-  const [heads, keyValueHeads, headWidth] = [8, 4, 64];
+function attentionProbes({ rows, length, headWidth }: { readonly rows: number; readonly length: number; readonly headWidth: number }): readonly Probe[] {
+  const [heads, keyValueHeads] = [8, 4];
   const [q, k, starts, lse] = [tensor('f32', rows, length, heads * headWidth), tensor('f32', rows, length, keyValueHeads * headWidth), tensor('i32', rows, length), tensor('f32', rows, length, heads)];
   const attrs = { heads, keyValueHeads, headWidth, scale: 0.125 };
   return [{ op: 'attention', inputs: [q, k, k, starts], attrs }, { op: 'attention_backward', inputs: [q, k, k, starts, q, lse, q], attrs }];

@@ -62,7 +62,7 @@ function calibrationChecks({ products, attention, bytesPerSecond, diskReadBytesP
   const range = (rates: readonly number[], unit: number, name: string): string => `${(Math.min(...rates) / unit).toFixed(0)}-${(Math.max(...rates) / unit).toFixed(0)} ${name}`;
   return [
     { name: 'products', ok: true, detail: `${range(products.map((point) => point.flopsPerSecond), 1e9, 'GFLOP/s')} at ${products.length} sizes` },
-    { name: 'attention', ok: true, detail: `${range(attention.map((point) => point.flopsPerSecond), 1e9, 'GFLOP/s')} at ${attention.length} lengths` },
+    { name: 'attention', ok: true, detail: `${range(attention.map((point) => point.flopsPerSecond), 1e9, 'GFLOP/s')} at ${attention.length} sizes` },
     { name: 'memory rate', ok: true, detail: `${range(Object.values(bytesPerSecond), 1e9, 'GB/s')} in ${Object.keys(bytesPerSecond).length} ops that it bounds` },
     { name: 'disk rate', ok: true, detail: `${(diskReadBytesPerSecond / 1e9).toFixed(2)} GB/s read, ${(diskWriteBytesPerSecond / 1e9).toFixed(2)} GB/s written` },
   ];
