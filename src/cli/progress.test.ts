@@ -99,6 +99,10 @@ next
       'next\n  fulltune resume runs/x\n');
   });
 
+  it('call an estimate an estimate', () => {
+    expect(renderEnd({ ...END, predictedStepMs: null }, PLAIN, { runDirectory: 'runs/x', dataset: undefined })).toContain('memory    planned about 244.0 MiB, measured peak 231.0 MiB (−5.3 %)\n');
+  });
+
   it('leave out times that nobody foresaw or measured', () => {
     const end = (changes: Partial<EndEvent>): string => renderEnd({ ...END, ...changes }, PLAIN, { runDirectory: 'runs/x', dataset: undefined });
     expect(end({ predictedStepMs: null, measuredStepMs: 2500 })).toContain('step      measured 2.5 s\n');

@@ -131,11 +131,13 @@ export function renderEnd(event: EndEvent, paint: Paint, { runDirectory, dataset
 }
 
 /** On a GPU what torch allocated stands beside the plan; what else was taken follows. */
-function memoryText({ plannedBytes: planned, peakResidentBytes: resident, devicePeak: device }: EndEvent): string {
+function memoryText({ plannedBytes: planned, peakResidentBytes: resident, devicePeak: device, predictedStepMs }: EndEvent): string {
   const measured = device?.allocatedBytes ?? resident;
   const peak = `measured peak ${formatBytes(measured)}`;
   const more = device === undefined ? '' : ` allocated, ${formatBytes(device.reservedBytes)} reserved, ${formatBytes(device.deviceBytes)} in use on the device, ${formatBytes(resident)} resident`;
-  return planned === null ? `${peak}${more}` : `planned at most ${formatBytes(planned)}, ${peak} (${difference(measured, planned)})${more}`;
+  // The embedded engine promises its figure and has a time for every plan; those of PyTorch are estimates, without a time on the CPU.
+  const promise = device === undefined && predictedStepMs !== null ? 'at most' : 'about';
+  return planned === null ? `${peak}${more}` : `planned ${promise} ${formatBytes(planned)}, ${peak} (${difference(measured, planned)})${more}`;
 }
 
 function stepFacts({ predictedStepMs: planned, measuredStepMs: measured }: EndEvent): readonly (readonly string[])[] {

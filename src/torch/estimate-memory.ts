@@ -5,7 +5,7 @@
  */
 
 import { GIB, MIB } from '../base/bytes.ts';
-import { backwardPeak, CUBLAS_BYTES, deadLogits, forwardPeak, largestGradient, stepSizes, transientBytes, type Transient } from './estimate-transients.ts';
+import { backwardPeak, deadLogits, forwardPeak, largestGradient, libraryBytes, stepSizes, transientBytes, type Transient } from './estimate-transients.ts';
 import { countShape } from './model-shape.ts';
 import type { TorchCase } from './torch-case.ts';
 
@@ -48,7 +48,7 @@ export function estimateMemory(given: TorchCase): MemoryEstimate {
   const parts = heldParts(given);
   const sizes = stepSizes(given, parts.gradients);
   const step: Transient = {
-    gradients: given.update === 'in-backward' ? largestGradient(given) : parts.gradients, gathered: 0, activations: 0, logits: 0, workspace: CUBLAS_BYTES + stepTemporaries(given),
+    gradients: given.update === 'in-backward' ? largestGradient(given) : parts.gradients, gathered: 0, activations: 0, logits: 0, workspace: libraryBytes(given) + stepTemporaries(given),
   };
   const candidates = ([['forward and loss', forwardPeak(given, sizes)], ['backward', backwardPeak(given, sizes)], ['optimizer step', step]] as const)
     .map(([phase, transient]) => ({ phase, transient, allocatedBytes: parts.parameters + parts.state + transientBytes(transient) }));
@@ -64,6 +64,14 @@ export function estimateMemory(given: TorchCase): MemoryEstimate {
     allocatedBytes: peak.allocatedBytes, reservedBytes: peak.allocatedBytes + slack, deviceBytes: peak.allocatedBytes + slack + context, peakPhase: peak.phase, classes,
     phases: candidates.map(({ phase, allocatedBytes }) => ({ phase, allocatedBytes })), hostBytes: parts.hostBytes,
   };
+}
+
+/** Python with PyTorch, transformers and what they load, before there is a model; measured with torch 2.13, docs/experiments.md, section 26. */
+const HOST_PROCESS_BYTES = 400 * MIB;
+
+/** The resident set of a rank that computes on a CPU, where the system's allocator keeps about as much of what is freed as PyTorch's does on a GPU. */
+export function estimateResidentBytes(given: TorchCase): number {
+  return HOST_PROCESS_BYTES + estimateMemory({ ...given, onHost: true }).reservedBytes;
 }
 
 interface HeldParts {

@@ -11,7 +11,12 @@ import type { TorchCase } from './torch-case.ts';
 const F32 = 4;
 
 /** PyTorch's getChosenWorkspaceSize (ATen/cuda/CublasHandlePool.cpp): 32 MiB on Hopper, 8.1 MiB elsewhere, per handle; the larger one is taken, twice. */
-export const CUBLAS_BYTES = 64 * MIB;
+const CUBLAS_BYTES = 64 * MIB;
+
+/** What the device's library of products keeps for itself. */
+export function libraryBytes({ onHost }: Pick<TorchCase, 'onHost'>): number {
+  return onHost === true ? 0 : CUBLAS_BYTES;
+}
 
 /** Bytes at one moment. */
 export interface Transient {
@@ -96,7 +101,7 @@ export function forwardPeak(given: TorchCase, sizes: StepSizes): Transient {
   const outside = tokens * (F32 + 2 * stream + element) * shape.width + (attention === 'masked' ? tokens * rowLength : 0);
   const kept = Array.from({ length: shape.layers }, (_, layer) => keptBytes(given, sizes, layer)).reduce((sum, each) => sum + each, outside);
   const atLoss: Transient = {
-    gradients: accumulated, gathered: gatheredRoot + gatheredLayers + shape.layers * castLayer + castHead, activations: kept, logits: logitBytes(given, sizes), workspace: CUBLAS_BYTES,
+    gradients: accumulated, gathered: gatheredRoot + gatheredLayers + shape.layers * castLayer + castHead, activations: kept, logits: logitBytes(given, sizes), workspace: libraryBytes(given),
   };
   const dropped = Math.max(0, tokens * perToken.saved - keptBytes(given, sizes, 0));
   return larger(atLoss, { ...atLoss, activations: kept + dropped, logits: 0 });
@@ -111,7 +116,7 @@ export function backwardPeak(given: TorchCase, sizes: StepSizes): Transient {
   let left = Array.from({ length: shape.layers }, (_, layer) => keptBytes(given, sizes, layer)).reduce((sum, each) => sum + each, 0);
   let grown = shape.tiedHead ? counts.embedding : counts.outside - counts.embedding;
   let most: Transient = {
-    gradients: (inBackward ? largestGradient(given) : gradients) + reducedRoot, gathered: gatheredRoot, activations: 2 * tokens * shape.width * stream, logits: 0, workspace: CUBLAS_BYTES,
+    gradients: (inBackward ? largestGradient(given) : gradients) + reducedRoot, gathered: gatheredRoot, activations: 2 * tokens * shape.width * stream, logits: 0, workspace: libraryBytes(given),
   };
   for (let layer = shape.layers - 1; layer >= 0; layer--) {
     const kept = keptBytes(given, sizes, layer);
@@ -121,7 +126,7 @@ export function backwardPeak(given: TorchCase, sizes: StepSizes): Transient {
     const castLayers = recompute.kind === 'none' ? layer + 1 : recompute.kind === 'layers' ? 1 + Math.max(0, layer - recompute.layers) : 1;
     most = larger(most, {
       gradients: Math.max(accumulated, own) + reducedLayer + waitingHead, gathered: gatheredRoot + gatheredLayers + castLayers * castLayer,
-      activations: tokens * (shape.width * stream + perToken.saved + perToken.gradients) + left - kept, logits: 0, workspace: CUBLAS_BYTES,
+      activations: tokens * (shape.width * stream + perToken.saved + perToken.gradients) + left - kept, logits: 0, workspace: libraryBytes(given),
     });
     left -= kept;
   }

@@ -1,5 +1,6 @@
 /** Everything that must be known before a run on PyTorch may write anything: settings, model, data, Python, plan. */
 
+import { formatBytes } from '../base/bytes.ts';
 import { FulltuneError } from '../base/errors.ts';
 import { choicesOf } from '../train/prepare-run.ts';
 import { prepareInputs, type InputOptions, type RunInputs } from '../train/prepare-inputs.ts';
@@ -9,12 +10,14 @@ import type { TorchPlan } from '../run/torch-plan.ts';
 import { requireSoundPlan } from '../run/torch-plan-schema.ts';
 import { hasGpu } from './choose-engine.ts';
 import { defaultTorchPlan, type TorchPlanRequest } from './default-plan.ts';
+import { estimateResidentBytes } from './estimate-memory.ts';
 import { requireSameRun } from './follow-torch-plan.ts';
 import { shapeOfConfig } from './model-shape.ts';
 import { planForFound, type FoundPlan } from './plan-found.ts';
 import { probePython, pythonCommand, type PythonProbe } from './python.ts';
 import { installCommand, requirements } from './requirements.ts';
 import { countFrozen } from './torch-request.ts';
+import { caseOfPlan } from './torch-case.ts';
 import { rowsOf } from './torch-rows.ts';
 
 export interface PreparedTorchRun extends RunInputs {
@@ -55,10 +58,11 @@ export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOp
   const request: TorchPlanRequest = {
     settings, model: model.config, maxLength: data.maxLength, bucketLengths: data.bucketLengths, frozen, worldSize: nodes * ranksPerNode, ranksPerNode,
   };
-  const { plan, choices, notices } = options.plan === undefined
+  const made = options.plan === undefined
     ? makePlan(config, inputs, { ...request, ...(options.rowsPerUpdate === undefined ? {} : { rowsPerUpdate: options.rowsPerUpdate }) }, probe)
     : { plan: typeof options.plan === 'function' ? options.plan(request) : options.plan, choices: [], notices: [] };
-  requireSoundPlan(plan, 'settings');
+  requireSoundPlan(made.plan, 'settings');
+  const { plan, choices, notices } = probe === undefined || (hasGpu() && config.device === undefined) ? made : expectedOnHost(made, inputs);
   if (given !== undefined) requireSameRun(given, config, request);
   if (probe !== undefined) requirePackages(probe, plan);
   return {
@@ -88,6 +92,16 @@ function makePlan(config: RunConfig, { settings, model, data, frozen }: RunInput
   }
   const remark = 'the plan is what the settings say and else the plainest; for one that fits a device: fulltune plan --device NAME --json > plan.json, then --plan plan.json';
   return { plan: defaultTorchPlan(request), choices: [], notices: probe === undefined ? [remark] : [] };
+}
+
+/** The plan of a run on the CPU with the memory that it will take, unless it says so already. */
+function expectedOnHost(made: FoundPlan, { model, frozen }: RunInputs): FoundPlan {
+  if (made.plan.expected !== undefined) return made;
+  const bytes = Math.round(estimateResidentBytes(caseOfPlan(shapeOfConfig(model.name, model.config), made.plan, countFrozen(frozen, model).count)));
+  return {
+    ...made, plan: { ...made.plan, expected: { peakBytes: bytes, stepMs: null } },
+    notices: [...made.notices, `on the CPU each rank will take about ${formatBytes(bytes)}, an estimate: what the system's allocator keeps of freed memory can be a third more`],
+  };
 }
 
 function refuseEmbeddedKeys(config: RunConfig): void {

@@ -25,10 +25,12 @@ export interface TorchCase {
   readonly cpuOffload: boolean;
   readonly compiled: boolean;
   readonly frozenParameters: number;
-  /** Gradients are set to zero instead of being freed (PyTorch before 2.0). */
+  /** Gradients are set to zero instead of being freed (PyTorch before 2.0), or their bytes are. */
   readonly gradientsStay: boolean;
   /** What the CUDA context takes, where it was measured. */
   readonly contextBytes?: number;
+  /** The device is the CPU: no library of products has a workspace there. */
+  readonly onHost?: boolean;
 }
 
 /** As the worker carries a plan out: fused AdamW, gradients freed after the update. */
@@ -39,7 +41,9 @@ export function caseOfPlan(shape: ModelShape, plan: TorchPlan, frozenParameters 
   return {
     shape, rowLength: packing.rowLengths.at(-1)!, microBatchSize: batch.microBatchSize, accumulationSteps: batch.accumulationSteps, worldSize: plan.worldSize, ranksPerNode: plan.ranksPerNode,
     precision: plan.precision, attention, recompute: plan.recompute, loss: plan.loss, optimizer: plan.optimizer,
-    optimizerStep: plan.optimizer.kind === 'adamw' ? 'fused' : 'loop', update: plan.update, sharding: plan.sharding, cpuOffload: plan.cpuOffload, compiled: plan.compile, frozenParameters, gradientsStay: false,
+    optimizerStep: plan.optimizer.kind === 'adamw' ? 'fused' : 'loop', update: plan.update, sharding: plan.sharding, cpuOffload: plan.cpuOffload, compiled: plan.compile, frozenParameters,
+    // DistributedDataParallel keeps the buckets that they are views of.
+    gradientsStay: plan.sharding === 'ddp',
   };
 }
 

@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { execFile, spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { planOnTorch, prepareLaunch, resume, train } from '../../dist/index.js';
+import { initModel, planOnTorch, prepareLaunch, resume, train } from '../../dist/index.js';
 import { agree, check, chosen, close, collect, commandLine, DATASET, expect, freshFolder, python, root, run, STORIES, tinyQwen2, until, work } from './harness.js';
 
 const STEPS = 20;
@@ -153,6 +153,18 @@ async function lifecycle() {
     expect(ours.length === theirs.length && ours.every((loss, index) => Math.abs(loss - theirs[index]) <= LIMIT), `evaluations ${ours.join()} and ${theirs.join()}`);
     checkExport(join(output_dir, 'model'), /** @type {string} */ (whole.result.modelPath));
     return `losses within ${worst}, stopped at ${step}`;
+  });
+  await check('memory on the CPU: planned beside measured', async () => {
+    const model = join(work, 'wider');
+    await initModel({ directory: model, like: STORIES, overrides: { hidden_size: 384, intermediate_size: 1024, num_hidden_layers: 6, num_attention_heads: 6, num_key_value_heads: 3 } });
+    const shares = [];
+    for (const changes of [{}, { model, max_length: 256 }]) {
+      const { result } = await run({ ...base, ...changes, max_steps: 2, engine: 'torch' });
+      const { plannedBytes: planned, peakResidentBytes: measured } = result;
+      expect(planned !== null && Math.abs(planned / measured - 1) < 0.35, `planned ${planned}, measured ${measured}`);
+      shares.push((Number(planned) / measured).toFixed(2));
+    }
+    return `${shares.join(' and ')} of the measured peak`;
   });
   await check('--print torchrun runs by itself and can be resumed', async () => {
     const output = freshFolder();
