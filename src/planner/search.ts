@@ -13,8 +13,8 @@ import type { Evaluator } from './evaluate.ts';
 import type { Found, Path } from './path.ts';
 import type { Combination } from './space.ts';
 
-/** Those whose values may be faster than one another. */
-const COSTLY = TECHNIQUES.filter(({ proposes, neverFaster }) => !proposes && !neverFaster);
+/** Techniques of which any value may be the fastest. */
+const ANY_MAY_BE_FASTEST = TECHNIQUES.filter(({ proposes, neverFaster }) => !proposes && !neverFaster);
 
 /** The fastest candidate of at most `budgetBytes` among `list`, by time, then by memory; undefined when nothing fits. */
 export function search(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): Found | undefined {
@@ -42,24 +42,24 @@ export function searchEstimates(list: readonly Combination[], evaluator: Evaluat
 }
 
 /**
- * The paths by their best times. Combinations that differ only in techniques which are never faster than their first value are measured when one
- * gets to them: until then the first of them speaks for all.
+ * The paths by their best times. Combinations that differ only in techniques which are never faster than their first value are measured when the
+ * search gets to them: until then the first of them stands for all.
  */
 function* fastestFirst(list: readonly Combination[], evaluator: Evaluator): Generator<Path> {
   const firsts = new Map<string, Path>();
-  let waiting = list.map((combination) => {
+  const waiting = new Set(list.map((combination) => {
     const path = evaluator.path(combination);
-    const key = COSTLY.map((technique) => technique.key(combination.plan)).join(' ');
-    const first = firsts.get(key) ?? path;
-    firsts.set(key, first);
-    return { path, first };
-  });
-  const best = ({ first }: { readonly first: Path }): number => first.estimate(0).stepMs;
-  while (waiting.length > 0) {
-    const next = waiting.reduce((a, b) => (best(b) < best(a) ? b : a));
-    if (next.first !== next.path) next.first = next.path;
+    const key = ANY_MAY_BE_FASTEST.map((technique) => technique.key(combination.plan)).join(' ');
+    const bound = firsts.get(key) ?? path;
+    firsts.set(key, bound);
+    return { path, bound };
+  }));
+  const least = ({ bound }: { readonly bound: Path }): number => bound.estimate(0).stepMs;
+  while (waiting.size > 0) {
+    const next = [...waiting].reduce((a, b) => (least(b) < least(a) ? b : a));
+    if (next.bound !== next.path) next.bound = next.path;
     else {
-      waiting = waiting.filter((other) => other !== next);
+      waiting.delete(next);
       yield next.path;
     }
   }
