@@ -69,7 +69,10 @@ export function estimateMemory(given: TorchCase): MemoryEstimate {
 /** Python with PyTorch, transformers and what they load, before there is a model; measured with torch 2.13, docs/experiments.md, section 26. */
 const HOST_PROCESS_BYTES = 400 * MIB;
 
-/** The resident set of a rank that computes on a CPU, where the system's allocator keeps about as much of what is freed as PyTorch's does on a GPU. */
+/**
+ * The resident set of a rank that computes on a CPU, as if the system's allocator kept of what is freed what PyTorch's keeps on a GPU. It keeps up to a
+ * third more, above all where layers are computed again or sharded (section 26).
+ */
 export function estimateResidentBytes(given: TorchCase): number {
   return HOST_PROCESS_BYTES + estimateMemory({ ...given, onHost: true }).reservedBytes;
 }

@@ -62,7 +62,7 @@ export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOp
     ? makePlan(config, inputs, { ...request, ...(options.rowsPerUpdate === undefined ? {} : { rowsPerUpdate: options.rowsPerUpdate }) }, probe)
     : { plan: typeof options.plan === 'function' ? options.plan(request) : options.plan, choices: [], notices: [] };
   requireSoundPlan(made.plan, 'settings');
-  const { plan, choices, notices } = probe === undefined || (hasGpu() && config.device === undefined) ? made : expectedOnHost(made, inputs);
+  const { plan, choices, notices } = probe === undefined || mayUseGpu(config) ? made : expectedOnHost(made, inputs);
   if (given !== undefined) requireSameRun(given, config, request);
   if (probe !== undefined) requirePackages(probe, plan);
   return {
@@ -71,9 +71,14 @@ export async function prepareTorchRun(config: RunConfig, options: TorchPrepareOp
   };
 }
 
+/** The config leaves the device to the worker, which takes a GPU where there is one. */
+function mayUseGpu({ device }: RunConfig): boolean {
+  return device === undefined && hasGpu();
+}
+
 /** Looking at the devices means importing torch, which takes seconds: only where the plan depends on them. */
 function usesDevices(config: RunConfig, plan: TorchPrepareOptions['plan']): boolean {
-  return config.device === undefined && hasGpu() && (plan === undefined || (typeof plan === 'function' && config.nproc_per_node === undefined));
+  return mayUseGpu(config) && (plan === undefined || (typeof plan === 'function' && config.nproc_per_node === undefined));
 }
 
 /** The planner's choice for the devices that torch sees. Without any, or where the run is started elsewhere, estimates have nothing to go by. */
