@@ -70,25 +70,28 @@ export interface CompileOptions extends BuildOptions {
 /** Compiles a training run (or an evaluation) at the shapes and with the techniques of `plan`. */
 export function compile(options: CompileOptions): CompiledRun {
   const { plan, device } = options;
+  return lowerRun(planMemory(finishGraphs(plan, buildGraphs(options)), device), options);
+}
+
+/** The second half of `compile`: programs over memory that is planned already, after a check of their graphs. */
+export function lowerRun(memory: MemoryPlan, { plan, purpose }: Pick<BuildOptions, 'plan' | 'purpose'>): CompiledRun {
   const batch = batchShape(plan);
-  const fused = isFused(plan, batch);
-  const graphs = finishGraphs(plan, buildGraphs(options));
-  for (const graph of Object.values(graphs)) verifyGraph(graph, shapeRules);
-  const memory = planMemory(graphs, device);
+  const graphs = new Map(memory.programs.map(({ name, graph }) => [name, graph]));
+  for (const graph of graphs.values()) verifyGraph(graph, shapeRules);
   debugPrograms(memory);
   const programs = new Map(memory.programs.map((program) => [program.name, lower(program, memory)]));
   const program = (name: string): Program => programs.get(name)!;
-  const committed = (name: string): CommittedProgram => splitAtCommit(program(name), graphs[name]!);
+  const committed = (name: string): CommittedProgram => splitAtCommit(program(name), graphs.get(name)!);
   return {
     steps: stepPrograms(),
     evaluate: new Map(batch.rowLengths.map((length) => [length, program(`evaluate ${length}`)])),
     memory,
-    constants: constantsOf(Object.values(graphs)),
+    constants: constantsOf([...graphs.values()]),
   };
 
   function stepPrograms(): StepPrograms {
-    if (options.purpose === 'evaluate') return { kind: 'none' };
-    if (fused) return { kind: 'fused', step: committed('step') };
+    if (purpose === 'evaluate') return { kind: 'none' };
+    if (isFused(plan, batch)) return { kind: 'fused', step: committed('step') };
     const micro = batch.rowLengths.map((length) => [length, { first: program(`micro-step ${length} first`), next: program(`micro-step ${length} next`) }] as const);
     return { kind: 'accumulating', micro: new Map(micro), update: committed('update') };
   }

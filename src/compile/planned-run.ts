@@ -3,6 +3,7 @@
 import type { DeviceSpec } from '../devices/device.ts';
 import type { Attrs, Graph } from '../graph/graph.ts';
 import type { TensorType } from '../graph/shape.ts';
+import type { MemoryPlan } from '../memory/memory-plan.ts';
 import { memoryReport, type MemoryReport } from '../memory/report.ts';
 import type { ModelConfig } from '../models/model-config.ts';
 import type { Choice } from '../run/events.ts';
@@ -71,13 +72,22 @@ export interface Remedy {
 export type ChoosePlan = (request: PlanRequest) => PlannedRun;
 
 /** Compiles a given plan, such as the one a run stored. */
-export function compilePlan({ model, device, memoryBytes, time }: Pick<PlanRequest, 'model' | 'device' | 'memoryBytes' | 'time'>, plan: TrainingPlan): PlannedRun {
-  const compiled = compile({ model, plan, device, purpose: 'train' });
+export function compilePlan(request: CompileRequest, plan: TrainingPlan): PlannedRun {
+  return plannedRun(request, plan, compile({ model: request.model, plan, device: request.device, purpose: 'train' }));
+}
+
+type CompileRequest = Pick<PlanRequest, 'model' | 'device' | 'memoryBytes' | 'time'>;
+
+/** What is to be said of a plan that is compiled. */
+export function plannedRun({ memoryBytes, time }: Pick<PlanRequest, 'memoryBytes' | 'time'>, plan: TrainingPlan, compiled: CompiledRun): PlannedRun {
   const report = memoryReport(compiled.memory);
-  const graphs = Object.fromEntries(compiled.memory.programs.map(({ name, graph }) => [name, graph]));
-  return {
-    plan, compiled, report, fits: report.forecastBytes <= memoryBytes, predictedStepMs: updateMs(plan, graphs, time), reasons: [], remedies: () => [], frontier: () => [],
-  };
+  const predictedStepMs = updateMs(plan, graphsOf(compiled.memory), time);
+  return { plan, compiled, report, fits: report.forecastBytes <= memoryBytes, predictedStepMs, reasons: [], remedies: () => [], frontier: () => [] };
+}
+
+/** The graphs of a run by name. */
+export function graphsOf({ programs }: MemoryPlan): Readonly<Record<string, Graph>> {
+  return Object.fromEntries(programs.map(({ name, graph }) => [name, graph]));
 }
 
 /** What techniques that propose by search go by: the graph of a whole step, or of a micro-step that goes on. */

@@ -17,7 +17,7 @@ export interface NodeOptions {
   readonly scope?: string;
   /** Storage class of the outputs, or one each; by default `activation` in forward and `workspace` elsewhere. */
   readonly storage?: StorageClass | readonly StorageClass[];
-  /** Names of the outputs; by default `scope/op`, made unique. */
+  /** Names of the outputs; by default `scope/op`. What overwrites a persistent value has the name of that. */
   readonly names?: readonly (string | undefined)[];
   readonly effect?: true;
   /** See Node.region. */
@@ -38,8 +38,6 @@ export class GraphBuilder {
   private readonly byName = new Map<string, ValueId>();
   private readonly regions: Value[] = [];
   private readonly constants = new Map<ValueId, readonly number[]>();
-  /** Every name in use, and the last number that was put behind it. */
-  private readonly nameCounts = new Map<string, number>();
   private scopePath = '';
   phase: Phase = 'forward';
 
@@ -52,8 +50,8 @@ export class GraphBuilder {
     const builder = new GraphBuilder(rules);
     for (const value of graph.values) {
       builder.values.push(value);
-      builder.nameCounts.set(value.name, 1);
-      if (value.persistent) builder.byName.set(value.name, value.id);
+      // The first of a name is where it comes from, later ones overwrite it.
+      if (value.persistent && !builder.byName.has(value.name)) builder.byName.set(value.name, value.id);
     }
     for (const node of graph.nodes) builder.nodes.push(node);
     builder.inputs.push(...graph.inputs);
@@ -124,7 +122,6 @@ export class GraphBuilder {
     const { storage, persistent } = options;
     this.values.push({ id, name, dtype: type.dtype, shape: type.shape, storage, persistent, scope: this.scopePath });
     this.byName.set(name, id);
-    if (!this.nameCounts.has(name)) this.nameCounts.set(name, 1);
     this.inputs.push(id);
     return id;
   }
@@ -150,7 +147,7 @@ export class GraphBuilder {
       const base = over === undefined ? undefined : this.values[inputs[over.input]!];
       const asked = typeof options.storage === 'string' ? options.storage : options.storage?.[index];
       const storage = base?.persistent ? base.storage : (asked ?? (phase === 'forward' ? 'activation' : 'workspace'));
-      const name = this.unique(options.names?.[index] ?? base?.name ?? (scope === '' ? op : `${scope}/${op}`));
+      const name = base?.persistent ? base.name : (options.names?.[index] ?? base?.name ?? (scope === '' ? op : `${scope}/${op}`));
       this.values.push({ id, name, dtype, shape, storage, persistent: base?.persistent ?? false, scope });
       outputs.push(id);
     }
@@ -170,27 +167,11 @@ export class GraphBuilder {
     }
   }
 
-  private unique(name: string): string {
-    const counts = this.nameCounts;
-    let count = counts.get(name);
-    if (count === undefined) {
-      counts.set(name, 1);
-      return name;
-    }
-    let candidate: string;
-    do candidate = `${name}:${++count}`;
-    while (counts.has(candidate)); // it may itself be the base of other names
-    counts.set(name, count);
-    counts.set(candidate, 1);
-    return candidate;
-  }
-
   /** Makes a value that a node writes here outlive the program, under `name`: other programs read it as that persistent value. */
   keep(id: ValueId, name: string, storage: StorageClass): void {
     if (this.byName.has(name)) throw new RangeError(`'${name}' is already a value of this graph`);
     this.values[id] = { ...this.type(id), name, storage, persistent: true };
     this.byName.set(name, id);
-    if (!this.nameCounts.has(name)) this.nameCounts.set(name, 1);
   }
 
   /** Gives `value` a place in the file beside the arena: its index in `Graph.regions`. */

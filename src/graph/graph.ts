@@ -18,7 +18,10 @@ export type Phase = 'forward' | 'recompute' | 'backward' | 'update';
 
 export interface Value extends TensorType {
   readonly id: ValueId;
-  /** Unique within the graph; for persistent values also the identity across programs, e.g. `model.layers.0.mlp.up_proj.weight`. */
+  /**
+   * Where it comes from, for people. Of inputs and persistent values the only one in the graph, and the identity across programs: what overwrites
+   * `model.layers.0.mlp.up_proj.weight` has the same name.
+   */
   readonly name: string;
   readonly storage: StorageClass;
   /** Keeps its bytes and offset between runs and in every program of the run. */

@@ -61,7 +61,7 @@ describe('rebuild', () => {
     expect(copy.nodes.map(({ op, scope, outputs }) => `${scope} ${op} ${copy.values[outputs[0]!]!.dtype}`)).toEqual(
       ['layer cast f16', 'layer matmul_nt f16', 'layer gelu f16', 'layer cast f32']);
     expect(copy.values.find(({ name }) => name === 'w')).toMatchObject({ dtype: 'bf16', storage: 'parameter', persistent: true });
-    expect(copy.values[copy.outputs['y']!]).toMatchObject({ dtype: 'f32', name: 'layer/cast:2' });
+    expect(copy.values[copy.outputs['y']!]).toMatchObject({ dtype: 'f32', name: 'layer/cast' });
   });
 
   it('drops values that nobody makes any more', () => {
@@ -71,7 +71,7 @@ describe('rebuild', () => {
       b.output('y', gelu(b, x, { approximate: 'tanh' }));
     });
     const copy = rebuild({ ...graph, nodes: graph.nodes.slice(1) }, shapeRules);
-    expect(copy.values.map(({ name }) => name)).toEqual(['x', 'gelu:2']);
+    expect(copy.values.map(({ name }) => name)).toEqual(['x', 'gelu']);
     verifyGraph(copy, shapeRules);
   });
 });

@@ -86,7 +86,6 @@ export function recompute(graph: Graph, dropped: ReadonlySet<ValueId>): Graph {
   const maker = producers(graph);
   const saved = new Set(savedActivations(graph).map(({ value }) => value.id));
   const values: Value[] = [...graph.values];
-  const names = new Set(values.flatMap(({ name }) => (name.includes(AGAIN) ? [name] : [])));
   const nodes: Node[] = [];
   const again = new Map<ValueId, ValueId>();
 
@@ -105,20 +104,13 @@ export function recompute(graph: Graph, dropped: ReadonlySet<ValueId>): Graph {
     const inputs = node.inputs.map(available);
     const outputs = node.outputs.map((output) => {
       const value = values[output]!;
-      const copy: Value = { ...value, id: values.length, name: uniqueName(`${value.name}${AGAIN}`), storage: 'activation' };
+      const copy: Value = { ...value, id: values.length, name: `${value.name}${AGAIN}`, storage: 'activation' };
       values.push(copy);
       if (!isThere(output)) again.set(output, copy.id);
       return copy.id;
     });
     nodes.push({ ...node, inputs, outputs, phase: 'recompute' });
     return again.get(id)!;
-  }
-
-  function uniqueName(name: string): string {
-    let candidate = name;
-    for (let i = 2; names.has(candidate); i++) candidate = `${name}:${i}`;
-    names.add(candidate);
-    return candidate;
   }
 
   for (const node of graph.nodes) {

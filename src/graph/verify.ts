@@ -8,7 +8,7 @@ import { printNode } from './print.ts';
 import { byteCount, elementCount, formatType, sameShape, type TensorType } from './shape.ts';
 
 /**
- * Throws an Error naming the node unless: values are where their ids say, under unique names; each is written once and before it is
+ * Throws an Error naming the node unless: values are where their ids say; what the graph reads or keeps has a name of its own; each is written once and before it is
  * read; no node but the overwriting one reads a value at or after the place where it is overwritten, and nothing is overwritten
  * twice; inputs and constants of the graph are never overwritten; shapes and dtypes follow from the ops; outputs exist and still hold;
  * what is moved to or from the file lies inside its region.
@@ -44,18 +44,20 @@ export function verifyGraph(graph: Graph, rules: ShapeRules): void {
 }
 
 function verifyValues(graph: Graph): void {
-  const names = new Set<string>();
-  graph.values.forEach((value, index) => {
-    if (value.id !== index) throw new Error(`graph: value '${value.name}' at ${index} has the id ${value.id}`);
-    if (names.has(value.name)) throw new Error(`graph: two values are named '${value.name}'`);
-    names.add(value.name);
-  });
+  const overwriting = new Set(graph.nodes.flatMap(({ overwrites, outputs }) => overwrites.map(({ output }) => outputs[output])));
   const inputs = new Set<ValueId>();
   for (const id of graph.inputs) {
     if (graph.values[id] === undefined) throw new Error(`graph: input %${id} does not exist`);
     if (inputs.has(id)) throw new Error(`graph: input %${id} is listed twice`);
     inputs.add(id);
   }
+  const names = new Set<string>();
+  graph.values.forEach((value, index) => {
+    if (value.id !== index) throw new Error(`graph: value '${value.name}' at ${index} has the id ${value.id}`);
+    if (!inputs.has(index) && (!value.persistent || overwriting.has(index))) return;
+    if (names.has(value.name)) throw new Error(`graph: two values are named '${value.name}'`);
+    names.add(value.name);
+  });
   for (const [id, data] of Object.entries(graph.constants)) {
     const value = graph.values[Number(id)];
     const fits = value?.storage === 'constant' && elementCount(value.shape) === data.length;
@@ -98,7 +100,7 @@ function verifyOverwrites(graph: Graph, node: Node, fail: Fail): void {
     if (from.storage === 'input' || from.storage === 'constant') fail(node, `${from.storage} '${from.name}' is overwritten`);
     const fits = from.dtype === to.dtype && elementCount(from.shape) === elementCount(to.shape);
     if (!fits) fail(node, `${formatType(to)} cannot live in the bytes of ${formatType(from)}`);
-    if (from.persistent && !to.persistent) fail(node, `persistent '${from.name}' is overwritten by a value that is not`);
+    if (from.persistent && (!to.persistent || to.name !== from.name)) fail(node, `persistent '${from.name}' is overwritten by '${to.name}', which is not that`);
     if (outputs.has(output)) fail(node, `output ${output} overwrites two inputs`);
     if (bytes.has(from.id)) fail(node, `input '${from.name}' is overwritten by two outputs`);
     outputs.add(output);

@@ -70,6 +70,7 @@ describe('placeRanges', () => {
     fc.assert(fc.property(long, (list) => {
       const found = placeRanges(list, 1);
       const orders: readonly ((a: LiveRange, b: LiveRange) => number)[] = [
+        (a, b) => b.bytes - a.bytes || a.birth - b.birth, (a, b) => b.bytes - a.bytes || b.death - a.death,
         (a, b) => b.bytes - a.bytes || lifeOf(b) - lifeOf(a) || a.birth - b.birth, (a, b) => b.bytes * lifeOf(b) - a.bytes * lifeOf(a) || a.birth - b.birth,
         (a, b) => lifeOf(b) - lifeOf(a) || b.bytes - a.bytes || a.birth - b.birth, (a, b) => a.birth - b.birth || b.bytes - a.bytes,
       ];
@@ -81,6 +82,14 @@ describe('placeRanges', () => {
     fc.assert(fc.property(fc.array(ranges.map((list) => list[0] ?? range(1, 0, 0)), { minLength: 1, maxLength: 6 }), (list) => {
       expect(placeRanges(list, 1).bytes).toBeLessThanOrEqual(Math.ceil(bruteForce(list) * 1.5));
     }), { numRuns: 150 });
+  });
+
+  it('takes the first order where that is small enough', () => {
+    fc.assert(fc.property(ranges, (list) => {
+      const first = lowestFree(list, (a, b) => b.bytes - a.bytes || a.birth - b.birth);
+      expect(placeRanges(list, 1, Infinity).offsets).toEqual(first);
+      expect(placeRanges(list, 1).bytes).toBeLessThanOrEqual(placeRanges(list, 1, Infinity).bytes);
+    }));
   });
 
   it('reuses bytes of what has died', () => {

@@ -1,7 +1,7 @@
 /**
  * Places live ranges in one block of bytes. Largest first, each at the lowest offset that is free for its whole life (the greedy of
- * Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference"); when that leaves more than a little over the
- * lower bound, other orders are tried and the smallest result is taken. Deterministic.
+ * Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference"), equals in the order of the schedule; when that leaves more than a
+ * little over the lower bound, other orders are tried and the smallest result is taken. Deterministic.
  */
 
 import { alignUp } from '../base/bytes.ts';
@@ -35,13 +35,16 @@ export function peakLive(ranges: readonly LiveRange[], alignment: number): { rea
   return best;
 }
 
-const GOOD_ENOUGH = 1.005;
+/** Of the lower bound. */
+const GOOD_ENOUGH = 1.002;
 
-/** Offsets for all ranges, multiples of `alignment`. */
-export function placeRanges(ranges: readonly LiveRange[], alignment: number): Placement {
-  const bound = peakLive(ranges, alignment).bytes;
+/** Offsets for all ranges, multiples of `alignment`. A placement of at most `enoughBytes` is not improved on. */
+export function placeRanges(ranges: readonly LiveRange[], alignment: number, enoughBytes = 0): Placement {
+  const enough = Math.max(enoughBytes, peakLive(ranges, alignment).bytes * GOOD_ENOUGH);
   const life = (range: LiveRange): number => range.death - range.birth + 1;
   const orders: readonly ((a: LiveRange, b: LiveRange) => number)[] = [
+    (a, b) => b.bytes - a.bytes || a.birth - b.birth,
+    (a, b) => b.bytes - a.bytes || b.death - a.death,
     (a, b) => b.bytes - a.bytes || life(b) - life(a) || a.birth - b.birth,
     (a, b) => b.bytes * life(b) - a.bytes * life(a) || a.birth - b.birth,
     (a, b) => life(b) - life(a) || b.bytes - a.bytes || a.birth - b.birth,
@@ -51,7 +54,7 @@ export function placeRanges(ranges: readonly LiveRange[], alignment: number): Pl
   for (const order of orders) {
     const placement = placeInOrder(ranges, order, alignment);
     if (best === undefined || placement.bytes < best.bytes) best = placement;
-    if (best.bytes <= bound * GOOD_ENOUGH) break;
+    if (best.bytes <= enough) break;
   }
   return best ?? { offsets: [], bytes: 0 };
 }

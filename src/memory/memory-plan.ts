@@ -97,13 +97,22 @@ export function planMemory(graphs: Readonly<Record<string, Graph>>, rules: Memor
   const persistent = placePersistent(Object.values(graphs), rules.alignment);
   const persistentEnd = endOf(persistent, rules.alignment);
   const file = placeRegions(Object.values(graphs));
-  const programs = Object.entries(graphs).map(([name, graph], index): ProgramMemory => {
+  const placing = Object.entries(graphs).map(([name, graph], index) => {
     const live = liveRanges(graph, rules);
-    const placement = placeRanges(live.ranges, rules.alignment);
-    checkPlacement(live.ranges, placement, rules.alignment);
-    const peak = peakLive(live.ranges, rules.alignment);
-    return { name, graph, liveness: live, placement, regionOffsets: file.offsets[index] ?? [], peakLiveBytes: peak.bytes, peakPosition: peak.position };
+    return { name, graph, index, live, peak: peakLive(live.ranges, rules.alignment) };
   });
+  // The largest first: the others have all the room that it needs.
+  const placements: Placement[] = [];
+  let room = 0;
+  for (const { live, index } of placing.toSorted((a, b) => b.peak.bytes - a.peak.bytes)) {
+    const placement = placeRanges(live.ranges, rules.alignment, room);
+    checkPlacement(live.ranges, placement, rules.alignment);
+    placements[index] = placement;
+    room = Math.max(room, placement.bytes);
+  }
+  const programs = placing.map(({ name, graph, index, live, peak }): ProgramMemory => ({
+    name, graph, liveness: live, placement: placements[index]!, regionOffsets: file.offsets[index] ?? [], peakLiveBytes: peak.bytes, peakPosition: peak.position,
+  }));
   const most = (pick: (program: ProgramMemory) => number): number => programs.reduce((max, program) => Math.max(max, pick(program)), 0);
   return {
     alignment: rules.alignment,

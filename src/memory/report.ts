@@ -22,6 +22,15 @@ export function processBytesFor(instructions: number): number {
   return alignUp((major >= 24 ? PROCESS_BYTES_FROM_NODE_24 : PROCESS_BYTES) + instructions * INSTRUCTION_BYTES, MIB);
 }
 
+function processBytesOf({ programs }: MemoryPlan): number {
+  return processBytesFor(programs.reduce((sum, { graph }) => sum + graph.nodes.length, 0));
+}
+
+/** Arena and process: what the operating system will see at most. */
+export function forecastBytes(plan: MemoryPlan): number {
+  return plan.arenaBytes + processBytesOf(plan);
+}
+
 export interface MemoryGroup {
   /** `layers.0 … layers.29`, `embedding`, … */
   readonly name: string;
@@ -37,7 +46,7 @@ export interface MemoryReport {
   readonly processBytes: number;
   /** Size of the file beside the arena: room on disk, no memory. */
   readonly fileBytes: number;
-  /** arenaBytes + processBytes: what the operating system will see at most. */
+  /** arenaBytes + processBytes. */
   readonly forecastBytes: number;
   /** Live bytes at the peak. */
   readonly classes: readonly { readonly storage: StorageClass; readonly bytes: number }[];
@@ -56,15 +65,14 @@ export function memoryReport(plan: MemoryPlan): MemoryReport {
   const peakProgram = plan.programs.reduce((most, program) => (program.peakLiveBytes > most.peakLiveBytes ? program : most));
   const holdings = [...persistentHoldings(plan), ...transientHoldings(peakProgram, plan.alignment)];
   const byClass = sumBy(holdings, (holding) => holding.storage);
-  const instructions = plan.programs.reduce((sum, program) => sum + program.graph.nodes.length, 0);
-  const processBytes = processBytesFor(instructions);
+  const processBytes = processBytesOf(plan);
   return {
     arenaBytes: plan.arenaBytes,
     peakLiveBytes: plan.peakLiveBytes,
     fragmentation: plan.arenaBytes === 0 ? 0 : (plan.arenaBytes - plan.peakLiveBytes) / plan.arenaBytes,
     processBytes,
     fileBytes: plan.fileBytes,
-    forecastBytes: plan.arenaBytes + processBytes,
+    forecastBytes: forecastBytes(plan),
     classes: STORAGE_CLASSES.filter((storage) => byClass.has(storage)).map((storage) => ({ storage, bytes: byClass.get(storage)! })),
     groups: groupLayers(holdings),
     peak: { program: peakProgram.name, node: nodeName(peakProgram) },

@@ -4,7 +4,7 @@ import type { TrainingPlan } from '../run/training-plan.ts';
 
 export interface Candidate {
   readonly plan: TrainingPlan;
-  /** Least bytes of the process: the arena is at most a little larger. */
+  /** Bytes of the process. */
   readonly bytes: number;
   /** Predicted time of one update. */
   readonly stepMs: number;

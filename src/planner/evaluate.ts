@@ -1,8 +1,10 @@
 /** Memory and time of candidate plans, at full depth or by probe. Graphs that candidates share are built, rewritten and read off once. */
 
-import { buildPart, runParts, type RunPart } from '../compile/compile.ts';
-import { stepContext, type PlanRequest } from '../compile/planned-run.ts';
+import { buildPart, optimise, runParts, type RunPart } from '../compile/compile.ts';
+import { graphsOf, stepContext, updateMs, type PlanRequest } from '../compile/planned-run.ts';
 import type { Graph } from '../graph/graph.ts';
+import { planMemory, type MemoryPlan } from '../memory/memory-plan.ts';
+import { forecastBytes } from '../memory/report.ts';
 import type { TrainingPlan } from '../run/training-plan.ts';
 import { TECHNIQUES } from '../techniques/index.ts';
 import type { PlannedTechnique } from '../techniques/technique.ts';
@@ -19,7 +21,7 @@ const LAST_STEP_TECHNIQUE = STEP_TECHNIQUES.at(-1)!;
 
 /** The techniques whose values each kind of graph depends on before any `step` rewrite. */
 const DEPENDS_ON: Readonly<Record<string, readonly PlannedTechnique['stage'][]>> = {
-  whole: ['batch', 'forward', 'update'], next: ['batch', 'forward'], evaluate: ['batch', 'forward'], update: ['forward', 'update'],
+  whole: ['batch', 'forward', 'update'], first: ['batch', 'forward'], next: ['batch', 'forward'], evaluate: ['batch', 'forward'], update: ['forward', 'update'],
 };
 
 export class Evaluator {
@@ -31,6 +33,8 @@ export class Evaluator {
   private readonly runs = new Map<string, RunFigures>();
   private readonly proposed = new WeakMap<Graph, Proposals>();
   private readonly paths = new Map<TrainingPlan, Path>();
+  /** Of the plan that was placed last. */
+  private placed: { readonly plan: TrainingPlan; readonly memory: MemoryPlan } | undefined;
   private probes = true;
   private count = 0;
 
@@ -63,9 +67,39 @@ export class Evaluator {
     return [...this.paths.values()].flatMap((path) => [...path.seen].map((index) => ({ path, index, candidate: path.estimate(index) })));
   }
 
-  /** Time and a lower bound of the memory; what `evaluate` says where probes cannot be had. */
+  /** Time and a lower bound of the memory. */
   estimate(plan: TrainingPlan): Candidate {
-    return (this.probes ? this.probe(plan) : undefined) ?? this.evaluate(plan);
+    return (this.probes ? this.probe(plan) : undefined) ?? this.unplaced(plan);
+  }
+
+  /** At full depth, with a place for every value: what a run of the plan will need. */
+  evaluate(plan: TrainingPlan): Candidate {
+    this.count++;
+    const memory = this.memory(plan);
+    const candidate = { plan, bytes: forecastBytes(memory), stepMs: updateMs(plan, graphsOf(memory), this.request.time) };
+    // Layers that are not alike after all: from here on nothing is probed.
+    const probed = this.probes ? this.probe(plan) : undefined;
+    const lost = memory.arenaBytes - memory.peakLiveBytes;
+    if (probed !== undefined && (probed.bytes > candidate.bytes - lost || Math.abs(probed.stepMs - candidate.stepMs) > 1e-6 * candidate.stepMs)) this.probes = false;
+    return candidate;
+  }
+
+  /** The memory of all programs of a plan. */
+  memory(plan: TrainingPlan): MemoryPlan {
+    if (this.placed?.plan !== plan) {
+      const subject = { model: this.request.model, plan };
+      const parts = runParts({ plan, purpose: 'train' });
+      const finished = parts.map((part) => [part.name, this.finished(subject, this.rewritten(subject, this.graph(subject, part, parts)))] as const);
+      this.placed = { plan, memory: planMemory(Object.fromEntries(finished), this.request.device) };
+    }
+    return this.placed.memory;
+  }
+
+  /** At full depth, with nothing placed: what lives at once is a lower bound, and hardly less. */
+  private unplaced(plan: TrainingPlan): Candidate {
+    this.count++;
+    const subject = { model: this.request.model, plan };
+    return candidateOf(plan, this.measure(subject, sectionsOf(subject)));
   }
 
   private probe(plan: TrainingPlan): Candidate | undefined {
@@ -75,17 +109,6 @@ export class Evaluator {
       if (figures === undefined) this.runs.set(key, (figures = this.measure(subject, sections)));
       return figures;
     });
-  }
-
-  /** At full depth. */
-  evaluate(plan: TrainingPlan): Candidate {
-    const subject = { model: this.request.model, plan };
-    this.count++;
-    const candidate = candidateOf(plan, this.measure(subject, sectionsOf(subject)));
-    // Layers that are not alike after all: from here on nothing is probed.
-    const probed = this.probes ? this.probe(plan) : undefined;
-    if (probed !== undefined && (probed.bytes > candidate.bytes || Math.abs(probed.stepMs - candidate.stepMs) > 1e-6 * candidate.stepMs)) this.probes = false;
-    return candidate;
   }
 
   private measure(subject: Subject, sections: Sections): RunFigures {
@@ -101,7 +124,7 @@ export class Evaluator {
     const key = `${sections.join()} ${LAST_STEP_TECHNIQUE.key(subject.plan)}`;
     let figures = known.get(key);
     if (figures === undefined) {
-      known.set(key, (figures = figuresOf(LAST_STEP_TECHNIQUE.rewriteStep(subject.plan, before), { ...this.request, places: placesIn(sections) })));
+      known.set(key, (figures = figuresOf(this.finished(subject, before), { ...this.request, places: placesIn(sections) })));
     }
     return figures;
   }
@@ -126,6 +149,11 @@ export class Evaluator {
       if (after === undefined) known.set(key, (after = technique.rewriteStep(plan, before)));
       return after;
     }, graph);
+  }
+
+  /** `before` after the last `step` rewrite, and what may follow any. */
+  private finished({ plan }: Subject, before: Graph): Graph {
+    return optimise(LAST_STEP_TECHNIQUE.rewriteStep(plan, before));
   }
 
   private proposals(plan: TrainingPlan): Proposals {

@@ -1,6 +1,5 @@
 /** What the graphs of a run amount to: memory, instructions and time, read off graphs that are rewritten and scheduled, with nothing placed yet. */
 
-import { optimise } from '../compile/compile.ts';
 import type { PlanRequest, TimeModel } from '../compile/planned-run.ts';
 import type { Graph, Phase } from '../graph/graph.ts';
 import { layerOf } from '../graph/recompute.ts';
@@ -25,9 +24,8 @@ export interface RunFigures {
 
 const PHASES = { forward: 0, recompute: 1, backward: 2, update: 3 } satisfies Record<Phase, number>;
 
-/** The figures of a graph that the `step` rewrites are done with. `places` numbers the kinds of places that layers have, by layer. */
-export function figuresOf(rewritten: Graph, { device, time, places }: Pick<PlanRequest, 'device'> & { readonly time: TimeModel; readonly places: readonly number[] }): GraphFigures {
-  const finished = optimise(rewritten);
+/** The figures of a finished graph. `places` numbers the kinds of places that layers have, by layer. */
+export function figuresOf(finished: Graph, { device, time, places }: Pick<PlanRequest, 'device'> & { readonly time: TimeModel; readonly places: readonly number[] }): GraphFigures {
   const parts = new Map<number | string, number>();
   liveBytes(finished, device).forEach((bytes, position) => {
     const node = finished.nodes[position];

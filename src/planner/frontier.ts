@@ -1,4 +1,7 @@
-/** The frontier of memory against time: the plans that the planner would choose for budgets from the smallest feasible to plenty. */
+/**
+ * The frontier of memory against time: plans for budgets from the smallest feasible to plenty. They treat all layers alike: between two of them that
+ * differ by what all layers do lie those in which fewer layers do it.
+ */
 
 import type { PlanRequest } from '../compile/planned-run.ts';
 import type { FrontierPoint } from '../run/frontier.ts';
@@ -34,12 +37,13 @@ export function frontierOf(chosen: Candidate, { evaluator, request, groups }: Fr
   for (const group of groups) {
     const smallest = smallestOf(group, evaluator).candidate;
     if (smallest.bytes > floor * WORTH_CHANGING) continue;
-    const largest = searchEstimates(group, evaluator, Infinity)?.candidate;
+    const largest = searchEstimates(group, evaluator, Infinity, 'landmarks')?.candidate;
     if (largest === undefined) continue;
     const top = Math.min(largest.bytes, floor - 1);
     const ratio = Math.min(1, smallest.bytes / top);
     const points = group === groups[0] ? POINTS.kept : POINTS.changed;
-    for (let i = 0; i < points; i++) add(searchEstimates(group, evaluator, Math.floor(top * ratio ** (i / (points - 1)))));
+    for (let i = 0; i < points - 1; i++) add(searchEstimates(group, evaluator, Math.floor(top * ratio ** (i / (points - 1))), 'landmarks'));
+    add(searchEstimates(group, evaluator, smallest.bytes, 'landmarks'));
     floor = smallest.bytes;
   }
   const sorted = [...found.values()].sort((a, b) => b.bytes - a.bytes);

@@ -33,6 +33,8 @@ export class Path {
   private readonly estimator: Estimator;
   private readonly estimates = new Map<number, Candidate>();
   private readonly found = new Map<number, Candidate>();
+  /** The least that an evaluated plan needed more than its estimate: its neighbours lose about as much between live ranges. */
+  private excess: number | undefined;
 
   constructor(plan: TrainingPlan, proposals: Proposals, estimator: Estimator) {
     this.plan = plan;
@@ -53,34 +55,35 @@ export class Path {
     return new Set([...this.estimates.keys(), ...this.found.keys()]);
   }
 
-  /** Time and least bytes; exact where `evaluate` has been. */
+  /** Time and bytes; exact where `evaluate` has been, otherwise hardly more than a lower bound. */
   estimate(index: number): Candidate {
     const known = this.found.get(index);
     if (known !== undefined) return known;
-    let candidate = this.estimator.trustsProbes ? this.estimates.get(index) : undefined;
-    if (candidate === undefined) {
-      candidate = this.estimator.estimate(this.planAt(index));
-      this.estimates.set(index, candidate);
-    }
+    const bound = this.bound(index);
+    let bytes = bound.bytes + (this.excess ?? 0);
     // Memory falls along the path.
-    let { bytes } = candidate;
     for (const [later, other] of this.found) if (later > index && other.bytes > bytes) bytes = other.bytes;
-    return bytes === candidate.bytes ? candidate : { ...candidate, bytes };
+    return bytes === bound.bytes ? bound : { ...bound, bytes };
   }
 
-  /** At full depth. */
+  /** Exact. */
   evaluate(index: number): Candidate {
     let candidate = this.found.get(index);
     if (candidate === undefined) {
       candidate = this.estimator.evaluate(this.planAt(index));
       this.found.set(index, candidate);
+      this.excess = Math.min(this.excess ?? Infinity, Math.max(0, candidate.bytes - this.bound(index).bytes));
     }
     return candidate;
   }
 
-  /** What a whole compilation found: the arena may be a little larger than its lower bound. */
-  correct(index: number, bytes: number): void {
-    this.found.set(index, { ...this.evaluate(index), bytes });
+  private bound(index: number): Candidate {
+    let candidate = this.estimator.trustsProbes ? this.estimates.get(index) : undefined;
+    if (candidate === undefined) {
+      candidate = this.estimator.estimate(this.planAt(index));
+      this.estimates.set(index, candidate);
+    }
+    return candidate;
   }
 
   private planAt(index: number): TrainingPlan {

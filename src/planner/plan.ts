@@ -3,19 +3,16 @@
  * them is taken only where it is allowed and nothing else fits. Knows no file and no device, so it also runs in a browser.
  */
 
-import { compilePlan, type PlannedRun, type PlanRequest, type Remedy } from '../compile/planned-run.ts';
+import { lowerRun } from '../compile/compile.ts';
+import { plannedRun, type PlannedRun, type PlanRequest, type Remedy } from '../compile/planned-run.ts';
 import { ALLOWABLE, type Settings } from '../run/run-config.ts';
 import type { Candidate } from './candidate.ts';
-import type { TrainingPlan } from '../run/training-plan.ts';
 import { Evaluator } from './evaluate.ts';
 import { reasonsFor } from './explain.ts';
 import { frontierOf } from './frontier.ts';
-import type { Found, Path } from './path.ts';
-import { narrow, search, smallestOf } from './search.ts';
+import type { Found } from './path.ts';
+import { search, smallestOf } from './search.ts';
 import { combinations, type Combination } from './space.ts';
-
-/** What `smallestOf` finds may be larger than the smallest by no more than this, as far as anybody has seen. */
-const HOPELESS = 1.15;
 
 /** The fastest plan of at most `memoryBytes`; the smallest one there is, marked as not fitting, when there is none. */
 export function planRun(request: PlanRequest): PlannedRun {
@@ -67,35 +64,14 @@ interface Chosen {
 }
 
 function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readonly (readonly Combination[])[]): Chosen {
+  const compiled = (chosen: Candidate): Chosen => ({ chosen, planned: plannedRun(request, chosen.plan, lowerRun(evaluator.memory(chosen.plan), { plan: chosen.plan, purpose: 'train' })) });
   for (const group of groups) {
-    if (isHopeless(group, evaluator, request.memoryBytes)) continue;
-    const compiled = new Map<TrainingPlan, PlannedRun>();
-    const compileAt = (path: Path, index: number): PlannedRun => {
-      const { plan } = path.evaluate(index);
-      const planned = compiled.get(plan) ?? compilePlan(request, plan);
-      // A plan that fits is kept: the search may come back to it.
-      if (planned.fits) compiled.set(plan, planned);
-      path.correct(index, planned.report.forecastBytes);
-      return planned;
-    };
-    for (;;) {
-      const found = search(group, evaluator, request.memoryBytes);
-      if (found === undefined) break;
-      const planned = compileAt(found.path, found.index);
-      if (planned.fits) return { planned, chosen: found.candidate };
-      narrow(found, planned.report.forecastBytes, { budgetBytes: request.memoryBytes, bytesAt: (index) => compileAt(found.path, index).report.forecastBytes });
-    }
+    const found = search(group, evaluator, request.memoryBytes);
+    if (found !== undefined) return compiled(found.candidate);
   }
   const ends = groups.map((group) => smallestOf(group, evaluator));
   const { path, index } = ends.reduce(smaller);
-  const chosen = path.evaluate(index);
-  return { planned: compilePlan(request, chosen.plan), chosen };
-}
-
-/** Not worth a search: even the smallest is far too large. The first combination alone often shows that it is not so, and often its fastest plan. */
-function isHopeless(group: readonly Combination[], evaluator: Evaluator, memoryBytes: number): boolean {
-  const first = evaluator.path(group[0]!);
-  return [0, first.last].every((index) => first.estimate(index).bytes > memoryBytes) && smallestOf(group, evaluator).candidate.bytes > memoryBytes * HOPELESS;
+  return compiled(path.evaluate(index));
 }
 
 function smaller(a: Found, b: Found): Found {

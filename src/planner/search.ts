@@ -2,8 +2,7 @@
  * The fastest plan within a budget. Every combination of techniques unfolds into a path of candidates, from the fastest to the smallest; along it
  * memory falls and time rises, so the fastest that fits is found by halving. The combination that promises most goes first, and one whose best
  * hope is slower than what is found already is left alone. That goes by estimates, whose time is right and whose memory is a lower bound; what comes
- * out is evaluated at full depth, and the search goes on where it is too large after all. The candidates do not depend on the budget: more memory is
- * never predicted slower.
+ * out is evaluated, and where it is too large after all the search goes on, with estimates of its neighbours that count what it needed more.
  */
 
 import type { TrainingPlan } from '../run/training-plan.ts';
@@ -12,6 +11,12 @@ import { isBetter, type Candidate } from './candidate.ts';
 import type { Evaluator } from './evaluate.ts';
 import type { Found, Path } from './path.ts';
 import type { Combination } from './space.ts';
+
+/** What `smallestOf` finds may be larger than the smallest by no more than this, as far as anybody has seen. */
+const HOPELESS = 1.15;
+
+/** Techniques of which one value is the fastest whatever the others are: they are there to save memory. */
+const ONE_IS_FASTEST = TECHNIQUES.filter(({ neverFaster }) => neverFaster);
 
 /** Techniques of which any value may be the fastest. */
 const ANY_MAY_BE_FASTEST = TECHNIQUES.filter(({ proposes, neverFaster }) => !proposes && !neverFaster);
@@ -23,22 +28,40 @@ export function search(list: readonly Combination[], evaluator: Evaluator, budge
     if (found === undefined) return undefined;
     const trusted = evaluator.trustsProbes;
     const candidate = found.path.evaluate(found.index);
-    if (candidate.bytes > budgetBytes) narrow(found, candidate.bytes, { budgetBytes, bytesAt: (index) => found.path.evaluate(index).bytes });
-    else if (evaluator.trustsProbes === trusted) return { ...found, candidate };
+    if (candidate.bytes <= budgetBytes && evaluator.trustsProbes === trusted) return { ...found, candidate };
   }
 }
 
-/** The same by estimates alone. */
-export function searchEstimates(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): Found | undefined {
+/** The same by estimates alone; `among` the landmarks of each path it costs a fraction. */
+export function searchEstimates(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number, among: 'all' | 'landmarks' = 'all'): Found | undefined {
   let best: Found | undefined;
-  for (const path of fastestFirst(list, evaluator)) {
+  const hopeful = apart(list).filter((part) => !isHopeless(part, evaluator, budgetBytes)).flat();
+  for (const path of fastestFirst(hopeful, evaluator)) {
     if (best !== undefined && path.estimate(0).stepMs > best.candidate.stepMs) break;
-    const index = firstFitting(path, budgetBytes, best?.candidate);
+    const index = firstFitting(path, budgetBytes, { best: best?.candidate, among });
     if (index === undefined) continue;
     const candidate = path.estimate(index);
     if (best === undefined || isBetter(candidate, best.candidate)) best = { path, index, candidate };
   }
   return best;
+}
+
+/** The list by how it saves memory: whole parts of it are too large for a budget. */
+function apart(list: readonly Combination[]): readonly (readonly Combination[])[] {
+  const parts = new Map<string, Combination[]>();
+  for (const combination of list) {
+    const key = ONE_IS_FASTEST.map((technique) => technique.key(combination.plan)).join(' ');
+    const part = parts.get(key);
+    if (part === undefined) parts.set(key, [combination]);
+    else part.push(combination);
+  }
+  return [...parts.values()];
+}
+
+/** Not worth a search: even the smallest is far too large. The first combination alone often shows that it is not so, and often its fastest plan. */
+function isHopeless(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): boolean {
+  const first = evaluator.path(list[0]!);
+  return [0, first.last].every((index) => first.estimate(index).bytes > budgetBytes) && smallestOf(list, evaluator).candidate.bytes > budgetBytes * HOPELESS;
 }
 
 /**
@@ -66,7 +89,7 @@ function* fastestFirst(list: readonly Combination[], evaluator: Evaluator): Gene
 }
 
 /** The first index of `path` that fits by estimate; undefined where none does, or none that is as fast as `best`. */
-function firstFitting(path: Path, budgetBytes: number, best: Candidate | undefined): number | undefined {
+function firstFitting(path: Path, budgetBytes: number, { best, among }: { readonly best: Candidate | undefined; readonly among: 'all' | 'landmarks' }): number | undefined {
   const fits = (index: number): boolean => path.estimate(index).bytes <= budgetBytes;
   const isHopeless = (index: number): boolean => best !== undefined && path.estimate(index).stepMs > best.stepMs;
   if (isHopeless(0)) return undefined;
@@ -82,6 +105,7 @@ function firstFitting(path: Path, budgetBytes: number, best: Candidate | undefin
     else from = middle;
   }
   let [tooBig, small] = [from < 0 ? 0 : landmarks[from]!, landmarks[to] ?? path.last];
+  if (among === 'landmarks') return small;
   while (small - tooBig > 1) {
     if (isHopeless(tooBig)) return undefined;
     const middle = (tooBig + small) >> 1;
@@ -89,32 +113,6 @@ function firstFitting(path: Path, budgetBytes: number, best: Candidate | undefin
     else tooBig = middle;
   }
   return small;
-}
-
-/**
- * The candidate at `index` turned out to need `bytes`, more than was thought, and does not fit. How much more tells where one could that is a little
- * farther on. `bytesAt` finds out what those need, and the path remembers it.
- */
-export function narrow({ path, index, candidate }: Found, bytes: number, { budgetBytes, bytesAt }: { readonly budgetBytes: number; bytesAt(index: number): number }): void {
-  let tooBig = index;
-  let fits = firstWithin(path, { after: index, budgetBytes: budgetBytes - (bytes - candidate.bytes) });
-  if (fits === undefined || bytesAt(fits) > budgetBytes) return;
-  while (fits - tooBig > 1) {
-    const middle: number = (tooBig + fits) >> 1;
-    if (bytesAt(middle) <= budgetBytes) fits = middle;
-    else tooBig = middle;
-  }
-}
-
-function firstWithin(path: Path, { after, budgetBytes }: { readonly after: number; readonly budgetBytes: number }): number | undefined {
-  if (after === path.last) return undefined;
-  let [tooBig, fits] = [after, path.last];
-  while (fits - tooBig > 1) {
-    const middle = (tooBig + fits) >> 1;
-    if (path.estimate(middle).bytes <= budgetBytes) fits = middle;
-    else tooBig = middle;
-  }
-  return fits;
 }
 
 /**

@@ -10,7 +10,7 @@ import { describe, expect, it } from 'vitest';
 
 import { appendBackward } from '../../src/compile/backward.ts';
 import { appendUpdate } from '../../src/compile/update.ts';
-import { interpret, type NamedArrays } from '../../src/devices/reference/interpret.ts';
+import { interpret, interpretAll, type NamedArrays } from '../../src/devices/reference/interpret.ts';
 import { readSafetensorsHeader } from '../../src/files/safetensors.ts';
 import { GraphBuilder } from '../../src/graph/builder.ts';
 import { decodeElements, type DType } from '../../src/graph/dtype.ts';
@@ -69,13 +69,13 @@ describe.each(['llama3', 'llama-linear', 'qwen2', 'qwen3', 'mistral', 'gpt2', 'g
     let state: NamedArrays = { ...weights };
     const losses: number[] = [];
     for (const [index, norm] of golden.norms.entries()) {
-      const found = interpret(graph, {
+      const found = interpretAll(graph, {
         ...zeroState(graph), ...batch, ...state,
         learningRate: Float64Array.of(golden.adamw.learningRate), step: Float64Array.of(index + 1),
-      }, { all: true });
-      losses.push(sum(found[graph.values[graph.outputs['loss']!]!.name]!));
-      expect(Math.abs(found[graph.values[graph.outputs['gradientNorm']!]!.name]![0]! / norm - 1)).toBeLessThan(1e-5);
-      state = Object.fromEntries([...after].map(([before, later]) => [before, found[later]!]));
+      });
+      losses.push(sum(found.get(graph.outputs['loss']!)!));
+      expect(Math.abs(found.get(graph.outputs['gradientNorm']!)![0]! / norm - 1)).toBeLessThan(1e-5);
+      state = Object.fromEntries([...after].map(([name, id]) => [name, found.get(id)!]));
     }
     losses.push(sum(interpret(forwardOnly(config, rows, length), { ...batch, ...state })['loss']!));
     expect(losses).toHaveLength(golden.losses.length);
@@ -133,27 +133,27 @@ class CachedModel {
   }
 
   emptyCaches(): NamedArrays {
-    return Object.fromEntries(this.graph.values.filter((value) => value.name.startsWith('cache.') && !value.name.includes(':'))
+    return Object.fromEntries(this.graph.inputs.map((id) => this.graph.values[id]!).filter(({ name }) => name.startsWith('cache.'))
       .map((value) => [value.name, new Float64Array(elementCount(value.shape)).fill(NaN)]));
   }
 
   run(ids: readonly number[], cacheLength: number, caches: NamedArrays): { logits: Float64Array<ArrayBuffer>; caches: NamedArrays } {
-    const found = interpret(this.graph, {
+    const found = interpretAll(this.graph, {
       ...this.weights, ...caches,
       ids: Float64Array.from({ length: this.length }, (_, t) => ids[t] ?? 0),
       positions: Float64Array.from({ length: this.length }, (_, t) => cacheLength + t),
       cacheLength: Float64Array.of(cacheLength),
       lastIndex: Float64Array.of(ids.length - 1),
-    }, { all: true });
+    });
     const after = lastVersions(this.graph);
     return {
-      logits: Float64Array.from(found[this.graph.values[this.graph.outputs['logits']!]!.name]!),
-      caches: Object.fromEntries(Object.keys(caches).map((name) => [name, found[after.get(name)!]!])),
+      logits: Float64Array.from(found.get(this.graph.outputs['logits']!)!),
+      caches: Object.fromEntries(Object.keys(caches).map((name) => [name, found.get(after.get(name)!)!])),
     };
   }
 }
 
-function trainingStep(config: ModelConfig, golden: Golden, rows: number, length: number): { graph: Graph; after: ReadonlyMap<string, string> } {
+function trainingStep(config: ModelConfig, golden: Golden, rows: number, length: number): { graph: Graph; after: ReadonlyMap<string, ValueId> } {
   const builder = new GraphBuilder(shapeRules);
   buildForward(builder, config, { rows, length });
   const gradients = appendBackward(builder, { trained: [...parameterIds(builder, config).values()], mode: 'whole', scalesLoss: false });
@@ -171,14 +171,14 @@ function forwardOnly(config: ModelConfig, rows: number, length: number): Graph {
   return builder.finish();
 }
 
-/** Name of each graph input → name of the value that ends up in its bytes. */
-function lastVersions(graph: Graph): ReadonlyMap<string, string> {
+/** Name of each graph input → the value that ends up in its bytes. */
+function lastVersions(graph: Graph): ReadonlyMap<string, ValueId> {
   const follows = new Map<ValueId, ValueId>();
   for (const node of graph.nodes) for (const { output, input } of node.overwrites) follows.set(node.inputs[input]!, node.outputs[output]!);
   return new Map(graph.inputs.map((id) => {
     let last = id;
     for (let next = follows.get(last); next !== undefined; next = follows.get(last)) last = next;
-    return [graph.values[id]!.name, graph.values[last]!.name];
+    return [graph.values[id]!.name, last];
   }));
 }
 

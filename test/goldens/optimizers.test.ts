@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { interpret } from '../../src/devices/reference/interpret.ts';
+import { interpretAll } from '../../src/devices/reference/interpret.ts';
 import { GraphBuilder } from '../../src/graph/builder.ts';
 import { elementCount } from '../../src/graph/shape.ts';
 import { shapeRules } from '../../src/ops/index.ts';
@@ -37,10 +37,10 @@ function updates(choice: OptimizerChoice, shape: readonly number[], start: reado
   if (node === undefined || graph.nodes.length !== 1) throw new Error('one node was expected');
   let now: Record<string, Float64Array> = { p: Float64Array.from(start), ...Object.fromEntries(types.map((type) => [type.name, new Float64Array(elementCount(type.shape))])) };
   return gradients.map((gradient, index) => {
-    const found = interpret(graph, {
+    const found = interpretAll(graph, {
       ...now, gradient: Float64Array.from(gradient), learningRate: Float64Array.of(golden.learningRate), step: Float64Array.of(index + 1), gradientScale: Float64Array.of(1),
-    }, { all: true });
-    now = Object.fromEntries(node.overwrites.map(({ input, output }) => [graph.values[node.inputs[input]!]!.name, found[graph.values[node.outputs[output]!]!.name]!]));
+    });
+    now = Object.fromEntries(node.overwrites.map(({ input, output }) => [graph.values[node.inputs[input]!]!.name, found.get(node.outputs[output]!)!]));
     return now['p']!;
   });
 }

@@ -7,12 +7,17 @@ import { opOf } from '../../ops/index.ts';
 /** Elements by value name. */
 export type NamedArrays = Readonly<Record<string, Float64Array>>;
 
+/** The outputs of `graph` by name, for graph inputs by name (constants bring their own). Throws when an input is missing or of another size. */
+export function interpret(graph: Graph, inputs: NamedArrays): Record<string, Float64Array> {
+  const held = interpretAll(graph, inputs);
+  return Object.fromEntries(Object.entries(graph.outputs).map(([name, id]) => [name, held.get(id)!] as const));
+}
+
 /**
- * The outputs of `graph` by name, for graph inputs by name (constants bring their own). With `all`, every value by its unique name.
- * What is written to the file beside the arena can be read back where it was written, in the same pieces; what never was is 0.
- * Throws when an input is missing or of another size.
+ * Every value by id, as `interpret`. What is written to the file beside the arena can be read back where it was written, in the same pieces; what never
+ * was is 0.
  */
-export function interpret(graph: Graph, inputs: NamedArrays, options: { readonly all?: boolean } = {}): Record<string, Float64Array> {
+export function interpretAll(graph: Graph, inputs: NamedArrays): ReadonlyMap<ValueId, Float64Array> {
   const held = new Map<ValueId, Float64Array>();
   const get = (id: ValueId): Float64Array => {
     const array = held.get(id);
@@ -46,8 +51,5 @@ export function interpret(graph: Graph, inputs: NamedArrays, options: { readonly
       if (id !== undefined) held.set(id, array);
     });
   }
-  const named = options.all === true
-    ? [...held].map(([id, array]) => [graph.values[id]?.name ?? `%${id}`, array] as const)
-    : Object.entries(graph.outputs).map(([name, id]) => [name, get(id)] as const);
-  return Object.fromEntries(named);
+  return held;
 }
