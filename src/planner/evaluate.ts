@@ -56,10 +56,15 @@ export class Evaluator {
   path({ plan }: Combination): Path {
     let path = this.paths.get(plan);
     if (path === undefined) {
-      path = new Path(plan, this.proposals(plan), this);
+      path = new Path(plan, { propose: () => this.proposals(plan), startsAsIs: !this.pinsProposals, estimator: this });
       this.paths.set(plan, path);
     }
     return path;
+  }
+
+  /** Whether the settings say what would otherwise be proposed. */
+  private get pinsProposals(): boolean {
+    return TECHNIQUES.some(({ proposes, keys }) => proposes && keys.some((key) => this.request.settings[key as keyof PlanRequest['settings']] !== undefined));
   }
 
   /** Every candidate that was looked at so far. */

@@ -29,17 +29,25 @@ const PROPOSING = TECHNIQUES.filter(({ proposes }) => proposes);
 
 export class Path {
   private readonly plan: TrainingPlan;
-  private readonly proposals: Proposals;
+  private readonly propose: () => Proposals;
+  private readonly startsAsIs: boolean;
   private readonly estimator: Estimator;
+  private proposed: Proposals | undefined;
   private readonly estimates = new Map<number, Candidate>();
   private readonly found = new Map<number, Candidate>();
   /** The least that an evaluated plan needed more than its estimate: its neighbours lose about as much between live ranges. */
   private excess: number | undefined;
 
-  constructor(plan: TrainingPlan, proposals: Proposals, estimator: Estimator) {
+  /** `startsAsIs` when the first candidate is `plan` itself: what is proposed costs something to find out, and is not asked for until it is needed. */
+  constructor(plan: TrainingPlan, { propose, startsAsIs, estimator }: { propose(): Proposals; readonly startsAsIs: boolean; readonly estimator: Estimator }) {
     this.plan = plan;
-    this.proposals = proposals;
+    this.propose = propose;
+    this.startsAsIs = startsAsIs;
     this.estimator = estimator;
+  }
+
+  private get proposals(): Proposals {
+    return (this.proposed ??= this.propose());
   }
 
   get last(): number {
@@ -87,6 +95,7 @@ export class Path {
   }
 
   private planAt(index: number): TrainingPlan {
+    if (index === 0 && this.startsAsIs) return this.plan;
     return PROPOSING.reduce((plan, technique) => technique.copy(this.proposals.plans[index]!, plan), this.plan);
   }
 }

@@ -77,6 +77,15 @@ describe('the search', () => {
     expect(compared).toBeGreaterThan(20);
   });
 
+  it('unfolds each combination from what drops nothing, layer by layer', () => {
+    const evaluator = new Evaluator(request(0));
+    for (const combination of combinations(request(0)).slice(0, 6)) {
+      const path = evaluator.path(combination);
+      const dropped = [0, 1, 2].map((index) => path.estimate(index).plan.recompute.dropped.reduce((sum, { layers }) => sum + layers, 0));
+      expect(dropped).toEqual([0, 1, 2]);
+    }
+  });
+
   it('compiles a small part of the space', () => {
     const evaluator = new Evaluator(request(0));
     search(combinations(request(0)), evaluator, budgets[8]!);

@@ -61,7 +61,8 @@ function apart(list: readonly Combination[]): readonly (readonly Combination[])[
 /** Not worth a search: even the smallest is far too large. The first combination alone often shows that it is not so, and often its fastest plan. */
 function isHopeless(list: readonly Combination[], evaluator: Evaluator, budgetBytes: number): boolean {
   const first = evaluator.path(list[0]!);
-  return [0, first.last].every((index) => first.estimate(index).bytes > budgetBytes) && smallestOf(list, evaluator).candidate.bytes > budgetBytes * HOPELESS;
+  const isTooLarge = (index: number): boolean => first.estimate(index).bytes > budgetBytes;
+  return isTooLarge(0) && isTooLarge(first.last) && smallestOf(list, evaluator).candidate.bytes > budgetBytes * HOPELESS;
 }
 
 /**
