@@ -67,17 +67,18 @@ VF_INLINE float ft_sum_lane_vectors(vf lanes[LANE_VECTORS]) {
 /* No cache holds that much beside what else is in use. */
 #define PAST_CACHE_BYTES ((int64_t)32 << 20)
 
-/*
- * True where output `index` should be stored past the caches: large, over no input, and its rows of `width` elements whole aligned vectors. Of f32
- * only: vectors of 16-bit elements are shorter than what memory takes at once.
- */
-VF_INLINE bool ft_past_cache(const ft_call *call, int index, int64_t width) {
+/* True where output `index` should be stored past the caches: large, and over no input. */
+VF_INLINE bool ft_is_large(const ft_call *call, int index) {
   const ft_tensor *y = &call->out[index];
-  if (y->dtype != FT_F32 || y->count * ft_element_bytes(y) < PAST_CACHE_BYTES || width % VF_LANES != 0 || (uintptr_t)y->data % 64 != 0) return false;
+  if (y->count * ft_element_bytes(y) < PAST_CACHE_BYTES || (uintptr_t)y->data % 64 != 0) return false;
   for (int i = 0; i < call->n_in; i++) {
     if (call->in[i].data == y->data) return false;
   }
   return true;
+}
+/* The same for rows of `width` elements that are stored vector by vector: of f32 only, as vectors of 16-bit elements are shorter than what memory takes at once. */
+VF_INLINE bool ft_past_cache(const ft_call *call, int index, int64_t width) {
+  return call->out[index].dtype == FT_F32 && width % VF_LANES == 0 && ft_is_large(call, index);
 }
 
 /* Elements `index` … `index` + n - 1 of an array. A task that stored past the caches ends with ft_stores_done. */

@@ -8,32 +8,41 @@
 /* A vector of each output from one of each input; `number` is a further input of one element. */
 typedef void formula(const vf *x, vf number, vf *y);
 
-/* Vectors side by side: the chain of operations of one is too long to fill the processor. */
-#define ABREAST 2
+/* Vectors side by side, in pairs: the chain of operations of one is too long to fill the processor, and what is stored at once should fill cache lines. */
+#define MOST_PAIRS 2
+#define MOST_ABREAST (2 * MOST_PAIRS)
+/* Bytes from what is loaded to what is asked for: while outputs are stored past the caches memory reads nothing unless it is asked. */
+#define ASK_AHEAD 1024
 
 VF_INLINE void elements_as(const ft_call *call, int64_t from, int64_t to, int inputs, int outputs, formula *compute, bool past_cache, int dtype) {
   const vf number = call->n_in > inputs ? v_splat(ft_floats(&call->in[inputs])[0]) : v_zero();
-  vf x[ABREAST][MOST_INPUTS], y[ABREAST][MOST_OUTPUTS];
-  for (; from + ABREAST * VF_LANES <= to; from += ABREAST * VF_LANES) {
-    for (int v = 0; v < ABREAST; v++) {
-      for (int k = 0; k < inputs; k++) x[v][k] = v_load_as(call->in[k].data, from + v * VF_LANES, dtype);
-      compute(x[v], number, y[v]);
+  const int bytes = dtype == FT_F32 ? 4 : 2, pairs = dtype == FT_F32 ? 1 : MOST_PAIRS, abreast = 2 * pairs;
+  vf x[MOST_INPUTS], y[MOST_OUTPUTS], all_x[MOST_INPUTS][MOST_ABREAST], all_y[MOST_OUTPUTS][MOST_ABREAST];
+  for (; from + abreast * VF_LANES <= to; from += abreast * VF_LANES) {
+    for (int k = 0; k < inputs; k++) {
+      if (past_cache) __builtin_prefetch(call->in[k].data + from * bytes + ASK_AHEAD, 0, 2);
+      for (int p = 0; p < pairs; p++) v_load_two_as(call->in[k].data, from + 2 * p * VF_LANES, dtype, all_x[k] + 2 * p);
     }
-    for (int v = 0; v < ABREAST; v++) {
-      for (int k = 0; k < outputs; k++) ft_put(call->out[k].data, from + v * VF_LANES, dtype, y[v][k], VF_LANES, past_cache);
+    for (int v = 0; v < abreast; v++) {
+      for (int k = 0; k < inputs; k++) x[k] = all_x[k][v];
+      compute(x, number, y);
+      for (int k = 0; k < outputs; k++) all_y[k][v] = y[k];
+    }
+    for (int k = 0; k < outputs; k++) {
+      for (int p = 0; p < pairs; p++) v_store_two_as(call->out[k].data, from + 2 * p * VF_LANES, dtype, all_y[k] + 2 * p, past_cache);
     }
   }
   FT_EACH_VECTOR(i, n, from, to, {
-    for (int k = 0; k < inputs; k++) x[0][k] = v_load_first_as(call->in[k].data, i, dtype, n);
-    compute(x[0], number, y[0]);
-    for (int k = 0; k < outputs; k++) ft_put(call->out[k].data, i, dtype, y[0][k], n, past_cache);
+    for (int k = 0; k < inputs; k++) x[k] = v_load_first_as(call->in[k].data, i, dtype, n);
+    compute(x, number, y);
+    for (int k = 0; k < outputs; k++) v_store_first_as(call->out[k].data, i, dtype, y[k], n);
   });
   ft_stores_done(past_cache);
 }
 
 VF_INLINE void elements(const ft_call *call, int64_t from, int64_t to, int inputs, int outputs, formula *compute) {
-  bool past_cache = (to - from) % VF_LANES == 0;
-  for (int k = 0; k < outputs; k++) past_cache = past_cache && ft_past_cache(call, k, LANES);
+  bool past_cache = from % (MOST_ABREAST * VF_LANES) == 0;
+  for (int k = 0; k < outputs; k++) past_cache = past_cache && ft_is_large(call, k);
   if (past_cache) FT_BY_DTYPE(call->in[0].dtype, elements_as, call, from, to, inputs, outputs, compute, true);
   else FT_BY_DTYPE(call->in[0].dtype, elements_as, call, from, to, inputs, outputs, compute, false);
 }
@@ -76,11 +85,7 @@ POINTWISE(gelu_erf_backward, 2, 1) {
 
 /* The same by the tanh approximation: (1 + tanh u) / 2 is σ(2u). */
 VF_INLINE vf twice_u(vf x) { return x * v_fma(v_splat(2.0f * SQRT_2_OVER_PI * CUBIC), x * x, v_splat(2.0f * SQRT_2_OVER_PI)); }
-POINTWISE(gelu_tanh, 1, 1) {
-  vf tail;
-  v_sigmoid(v_abs(twice_u(x[0])), &tail);
-  y[0] = times_cdf(x[0], tail);
-}
+POINTWISE(gelu_tanh, 1, 1) { y[0] = v_gated(x[0], twice_u(x[0])); }
 
 POINTWISE(gelu_tanh_backward, 2, 1) {
   vf rest;

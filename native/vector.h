@@ -150,12 +150,14 @@ VF_INLINE vh v_low_halves(vu x) {
 #endif
 }
 VF_INLINE vf v_from_bf16(vh bits) { return (vf)(v_widen(bits) << 16); }
-VF_INLINE vh v_to_bf16(vf x) {
+/* The high halves are the bf16 of x. */
+VF_INLINE vu v_rounded_to_bf16(vf x) {
   const vu bits = (vu)x;
   const vu rounded = bits + (vu)v_splat_int(0x7fff) + ((bits >> 16) & 1);
   const vu quiet = bits | (vu)v_splat_int(0x400000);
-  return v_low_halves((vu)v_select(x != x, (vf)quiet, (vf)rounded) >> 16);
+  return (vu)v_select(x != x, (vf)quiet, (vf)rounded);
 }
+VF_INLINE vh v_to_bf16(vf x) { return v_low_halves(v_rounded_to_bf16(x) >> 16); }
 
 #if VF_LANES == 16
 VF_INLINE vf v_from_f16(vh bits) { return (vf)_mm512_cvtph_ps((__m256i)bits); }
@@ -239,6 +241,36 @@ VF_INLINE void v_store_first_as(void *array, int64_t index, int dtype, vf x, int
     v_store_first((float *)array + index, x, n);
   } else {
     v_store_bits((uint16_t *)array + index, dtype == FT_BF16 ? v_to_bf16(x) : v_to_f16(x), n);
+  }
+}
+/*
+ * 2 · VF_LANES elements from `index` on in two vectors, for loops that do not care which element is where: of bf16 the even ones in the first and the odd
+ * ones in the second, which nothing has to be moved for. v_store_two_as puts them back; past the caches at a multiple of the vector's size.
+ */
+typedef vu vu_at __attribute__((aligned(2), may_alias));
+#define V_HIGH_HALVES ((vu)v_splat_int((int32_t)0xffff0000))
+VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x) {
+  if (dtype == FT_BF16) {
+    const vu both = *(const vu_at *)((const uint16_t *)array + index);
+    x[0] = (vf)(both << 16);
+    x[1] = (vf)(both & V_HIGH_HALVES);
+  } else {
+    x[0] = v_load_as(array, index, dtype);
+    x[1] = v_load_as(array, index + VF_LANES, dtype);
+  }
+}
+VF_INLINE void v_store_two_as(void *array, int64_t index, int dtype, const vf *x, bool past_cache) {
+  if (dtype == FT_BF16) {
+    const vu both = (v_rounded_to_bf16(x[0]) >> 16) | (v_rounded_to_bf16(x[1]) & V_HIGH_HALVES);
+    uint16_t *to = (uint16_t *)array + index;
+    if (past_cache) v_store_past((float *)(void *)to, (vf)both);
+    else *(vu_at *)to = both;
+  } else if (dtype == FT_F32 && past_cache) {
+    v_store_past((float *)array + index, x[0]);
+    v_store_past((float *)array + index + VF_LANES, x[1]);
+  } else {
+    v_store_as(array, index, dtype, x[0]);
+    v_store_as(array, index + VF_LANES, dtype, x[1]);
   }
 }
 /* One element. */

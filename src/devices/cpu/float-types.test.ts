@@ -126,3 +126,30 @@ describe('shape rules', () => {
     }
   });
 });
+
+describe('elements of 16 bits', () => {
+  const WIDTH = 75; // whole groups of vectors on every target, and a rest
+  const PIECE = 3; // less than a vector of any
+  /** Infinities, NaN, zeros, denormals, halves between two numbers: what rounds in its own way. */
+  const SPECIAL = [NaN, Infinity, -Infinity, 0, -0, 1e-40, 3.4e38, 1.00390625, 1.01171875, -87.5];
+  const element = (index: number, i: number): number => (i % 5 === index ? SPECIAL[(i * 7 + index) % SPECIAL.length]! : 4 * Math.sin(i * (index + 1.3)));
+
+  it.each(targets.flatMap((isa) => HALF_TYPES.flatMap((dtype) =>
+    ([['add', 2, 1, {}], ['swiglu', 2, 1, {}], ['swiglu_backward', 3, 2, {}], ['gelu', 1, 1, { tanh: 1 }], ['gelu', 1, 1, { tanh: 0 }], ['gelu_backward', 2, 1, { tanh: 1 }]] as const)
+      .map(([op, inputs, outputs, attrs]) => ({ isa, dtype, op, inputs, outputs, attrs })))))(
+    'are the same wherever they lie: $op of $dtype, $isa, $attrs', async ({ isa, dtype, op, inputs, outputs, attrs }) => {
+      const device = createCpuDevice({ threads: 1, isa });
+      const run = (from: number, count: number): Promise<Uint8Array[]> => {
+        const type = tensor(dtype, 1, 1, count);
+        const values = Array.from({ length: inputs }, (_, index) => Float32Array.from({ length: count }, (__, i) => element(index, from + i)));
+        return runOp(device, { op, attrs, inputs: values.map(() => type), outputs: Array.from({ length: outputs }, () => type), values });
+      };
+      const whole = await run(0, WIDTH);
+      for (let from = 0; from < WIDTH; from += PIECE) {
+        const count = Math.min(PIECE, WIDTH - from);
+        const piece = await run(from, count);
+        // Of a NaN only that it is one: its sign is that of whichever operand the compiler put first.
+        piece.forEach((bytes, index) => expect([...decodeElements(dtype, bytes)], `output ${index} from element ${from}`).toEqual([...decodeElements(dtype, whole[index]!).subarray(from, from + count)]));
+      }
+    });
+});

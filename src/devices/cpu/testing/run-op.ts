@@ -47,6 +47,7 @@ export function programOf(layout: Layout, instructions: readonly Instruction[], 
 export interface OpCase {
   readonly op: string;
   readonly inputs: readonly TensorType[];
+  /** Elements, or bytes as they are. */
   readonly values: readonly ArrayLike<number>[];
   readonly outputs: readonly TensorType[];
   readonly attrs?: Attrs;
@@ -66,10 +67,14 @@ export async function runOp(device: Device, one: OpCase): Promise<Uint8Array[]> 
   const arena = await device.allocate(Math.max(layout.bytes, device.alignment));
   try {
     arena.fill(0, arena.bytes, 0xff);
-    inputs.forEach((operand, index) => arena.write(operand.offset, encodeElements(operand.dtype, one.values[index] ?? [])));
+    inputs.forEach((operand, index) => arena.write(operand.offset, bytesOf(operand.dtype, one.values[index] ?? [])));
     await arena.load(programOf(layout, [instruction])).run();
     return outputs.map((operand) => arena.read(operand.offset, byteCount(operand)));
   } finally {
     arena.free();
   }
+}
+
+function bytesOf(dtype: TensorType['dtype'], values: OpCase['values'][number]): Uint8Array {
+  return values instanceof Uint8Array ? values : encodeElements(dtype, values);
 }
