@@ -70,8 +70,8 @@ POINTWISE(swiglu_backward, 3, 2) {
 #define SQRT_2_OVER_PI 0.79788456f
 #define CUBIC 0.044715f
 
-/* x·F(x) of a distribution function F with F(−|x|) = `tail`: rounded once where F is near 1. */
-VF_INLINE vf times_cdf(vf x, vf tail) { return v_select(x < v_zero(), x * tail, v_fma(-x, tail, x)); }
+/* x·F(x) of a distribution function F with F(−|x|) = `tail`, that is max(x, 0) − |x|·tail: rounded once where F is near 1. */
+VF_INLINE vf times_cdf(vf x, vf tail) { return v_fma(-v_abs(x), tail, v_max(v_zero(), x)); }
 
 /* x → x·Φ(x) (Hendrycks & Gimpel 2016) */
 POINTWISE(gelu_erf, 1, 1) { y[0] = times_cdf(x[0], v_normal_tail(x[0])); }
@@ -85,7 +85,10 @@ POINTWISE(gelu_erf_backward, 2, 1) {
 
 /* The same by the tanh approximation: (1 + tanh u) / 2 is σ(2u). */
 VF_INLINE vf twice_u(vf x) { return x * v_fma(v_splat(2.0f * SQRT_2_OVER_PI * CUBIC), x * x, v_splat(2.0f * SQRT_2_OVER_PI)); }
-POINTWISE(gelu_tanh, 1, 1) { y[0] = v_gated(x[0], twice_u(x[0])); }
+POINTWISE(gelu_tanh, 1, 1) {
+  const vf e = v_exp_inside(-v_min(v_splat(-V_EXP_LOW), twice_u(v_abs(x[0]))));
+  y[0] = times_cdf(x[0], e / (v_splat(1.0f) + e));
+}
 
 POINTWISE(gelu_tanh_backward, 2, 1) {
   vf rest;
