@@ -34,6 +34,8 @@ export interface Calibration {
   readonly instructionMs: number;
   readonly diskReadBytesPerSecond: number;
   readonly diskWriteBytesPerSecond: number;
+  /** Share of the processors that other programs had meanwhile, 0 to 1. */
+  readonly othersShare?: number;
 }
 
 /** A guess at an ordinary machine, per thread, for planning where nothing was measured. */
@@ -57,6 +59,7 @@ export function genericCalibration({ threads }: { readonly threads: number }): C
 export function parseCalibration(json: unknown): Calibration | undefined {
   if (typeof json !== 'object' || json === null) return undefined;
   const found = json as Partial<Calibration>;
+  if (typeof (found.othersShare ?? 0) !== 'number') return undefined;
   const numbers = [found.halfStorageShare, found.instructionMs, found.diskReadBytesPerSecond, found.diskWriteBytesPerSecond];
   const rates = [...(found.products ?? []), ...(found.attention ?? [])].map((point) => point.flopsPerSecond);
   const others = [...Object.values(found.bytesPerSecond ?? {}), ...Object.values(found.flopsPerSecond ?? {})];

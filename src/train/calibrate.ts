@@ -10,6 +10,7 @@ import { GraphBuilder } from '../graph/builder.ts';
 import type { Attrs } from '../graph/graph.ts';
 import { tensor, type TensorType } from '../graph/shape.ts';
 import { bytesMoved, opOf, OPS, shapeRules } from '../ops/index.ts';
+import { othersShare, processorTimes } from './processor-share.ts';
 
 const RUNS = 4;
 const MIB = 1024 * 1024;
@@ -39,6 +40,7 @@ export interface CalibrateOptions {
 }
 
 export async function calibrate(device: Device, { processor, folder = tmpdir() }: CalibrateOptions): Promise<Calibration> {
+  const before = processorTimes();
   const seconds = async (probe: Probe): Promise<number> => (await measure(device, probe)) / 1000;
   const products = [];
   for (const op of ['matmul_nt', 'matmul_nn', 'matmul_tn']) {
@@ -58,7 +60,7 @@ export async function calibrate(device: Device, { processor, folder = tmpdir() }
   const tiny = { op: 'add', inputs: [tensor('f32', 1, 1), tensor('f32', 1, 1)], attrs: {} };
   return {
     version: 2, machine: machineName(device, processor), products, halfStorageShare, attention, bytesPerSecond,
-    flopsPerSecond: {}, instructionMs: Math.max(5e-4, await measure(device, tiny)), ...measureDisk(folder),
+    flopsPerSecond: {}, instructionMs: Math.max(5e-4, await measure(device, tiny)), othersShare: othersShare(before, processorTimes()), ...measureDisk(folder),
   };
 }
 

@@ -57,14 +57,21 @@ async function kernels({ recalibrate = false, ...options }: DoctorOptions): Prom
   }
 }
 
+/** Others had more of the processors than the system itself ever takes. */
+const BUSY = 0.1;
+
 /** What the time model goes by. */
-function calibrationChecks({ products, attention, bytesPerSecond, diskReadBytesPerSecond, diskWriteBytesPerSecond }: Calibration): readonly DoctorCheck[] {
+export function calibrationChecks({ products, attention, bytesPerSecond, diskReadBytesPerSecond, diskWriteBytesPerSecond, othersShare = 0 }: Calibration): readonly DoctorCheck[] {
   const range = (rates: readonly number[], unit: number, name: string): string => `${(Math.min(...rates) / unit).toFixed(0)}-${(Math.max(...rates) / unit).toFixed(0)} ${name}`;
   return [
     { name: 'products', ok: true, detail: `${range(products.map((point) => point.flopsPerSecond), 1e9, 'GFLOP/s')} at ${products.length} sizes` },
     { name: 'attention', ok: true, detail: `${range(attention.map((point) => point.flopsPerSecond), 1e9, 'GFLOP/s')} at ${attention.length} sizes` },
     { name: 'memory rate', ok: true, detail: `${range(Object.values(bytesPerSecond), 1e9, 'GB/s')} in ${Object.keys(bytesPerSecond).length} ops that it bounds` },
     { name: 'disk rate', ok: true, detail: `${(diskReadBytesPerSecond / 1e9).toFixed(2)} GB/s read, ${(diskWriteBytesPerSecond / 1e9).toFixed(2)} GB/s written` },
+    ...(othersShare < BUSY ? [] : [{
+      name: 'quiet', ok: true, detail: `other programs had ${(othersShare * 100).toFixed(0)} % of the processors while these rates were measured: predicted times may be too long`,
+      remedy: 'Run fulltune doctor --recalibrate when they have ended.',
+    }]),
   ];
 }
 
