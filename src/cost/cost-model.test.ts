@@ -57,6 +57,21 @@ describe('the cost model', () => {
     expect(graphMs(graph)).toBeCloseTo(sum, 9);
   });
 
+  it('counts what a projection with loss does with its logits, and only those of tokens with loss', () => {
+    const [tokens, width, vocabulary] = [512, 64, 4096];
+    const rates = (bytesPerSecond: number): Calibration => ({ ...measured, bytesPerSecond: { ...measured.bytesPerSecond, cross_entropy: bytesPerSecond, cross_entropy_backward: bytesPerSecond } });
+    const ms = (calibration: Calibration, op: string, lossShare = 1): number => {
+      const { samples, infer } = OPS.get(op)!;
+      const inputs = samples[0]!.inputs.map((type, index) => (index === 0 ? tensor('f32', 1, tokens, width) : index === 1 ? tensor('f32', vocabulary, width) : index === 2 ? tensor('i32', 1, tokens) : type));
+      return createCostModel(calibration, { lossShare, attentionShare: 1 }).nodeMs(op, inputs, infer(inputs, samples[0]!.attrs), samples[0]!.attrs) - calibration.instructionMs;
+    };
+    const logits = 4 * tokens * vocabulary;
+    for (const [op, passes] of [['linear_cross_entropy', 1], ['linear_cross_entropy_backward', 3]] as const) {
+      expect(ms(rates(1e9), op) - ms(rates(2e9), op)).toBeCloseTo((1000 * passes * logits) / 2e9, 6);
+      expect(ms(rates(1e9), op, 0.25)).toBeCloseTo(0.25 * ms(rates(1e9), op), 6);
+    }
+  });
+
   it('counts attention within documents only', () => {
     const q = tensor('f32', 1, 512, 128);
     const call = ['attention', [q, q, q, tensor('i32', 1, 512)], [q, tensor('f32', 1, 512, 2)], { heads: 2, keyValueHeads: 2, headWidth: 64, scale: 1 }] as const;

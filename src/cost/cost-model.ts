@@ -30,6 +30,8 @@ export interface CostModel {
 }
 
 const PRODUCTS: ReadonlySet<string> = new Set(['matmul_nn', 'matmul_nt', 'matmul_tn']);
+/** What the projection with the loss does with its logits besides: the same work as these ops. */
+const SOFTMAXES: Readonly<Record<string, readonly string[]>> = { linear_cross_entropy: ['cross_entropy'], linear_cross_entropy_backward: ['cross_entropy', 'cross_entropy_backward'] };
 const FROM_FILE = 'offload_read';
 const TO_FILE = 'offload_write';
 
@@ -44,7 +46,10 @@ export function createCostModel(calibration: Calibration, workload: Workload): C
     if (op === 'attention' || op === 'attention_backward') {
       return (flops * workload.attentionShare) / attentionRate(calibration, op, { length: inputs[0]?.shape[1] ?? 1, headWidth: attrs['headWidth'] ?? 1 });
     }
-    if (rule.bound === 'compute') return (flops * workload.lossShare) / (calibration.flopsPerSecond[op] ?? projectionRate(calibration, inputs, attrs));
+    if (rule.bound === 'compute') {
+      const rate = calibration.flopsPerSecond[op] ?? projectionRate(calibration, inputs, attrs);
+      return workload.lossShare * (flops / rate + (SOFTMAXES[op] ?? []).reduce((sum, name) => sum + softmaxBytes(name, inputs) / (calibration.bytesPerSecond[name] ?? otherBytesPerSecond), 0));
+    }
     return bytesMoved(op, inputs, outputs, attrs) / (calibration.bytesPerSecond[op] ?? otherBytesPerSecond);
   }
 
@@ -105,6 +110,12 @@ function projectionRate(calibration: Calibration, inputs: readonly TensorType[],
   const [hidden, weight] = [inputs[0]!, inputs[1]!];
   const tokens = Math.min(leadingCount(hidden.shape), (attrs['blocks'] ?? 1) * BLOCK_TOKENS);
   return between(calibration.products, (point) => [point.tokens / tokens, point.inner / lastAxis(hidden.shape), point.outer / (weight.shape[0] ?? 1)]);
+}
+
+/** Bytes of all logits of a projection: read by `cross_entropy`, read and written by its gradient. */
+function softmaxBytes(op: string, inputs: readonly TensorType[]): number {
+  const [hidden, weight] = [inputs[0]!, inputs[1]!];
+  return leadingCount(hidden.shape) * (weight.shape[0] ?? 1) * 4 * (op === 'cross_entropy' ? 1 : 2);
 }
 
 /** Mean of the points' rates, each weighted by the inverse square of its distance: `ratios` says how many times larger a point is, per axis. */
