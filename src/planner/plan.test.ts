@@ -45,7 +45,7 @@ describe('the search', () => {
   beforeAll(() => {
     all = everything();
     const bytes = all.map((candidate) => candidate.bytes).sort((a, b) => a - b);
-    budgets = Array.from({ length: 13 }, (_, i) => bytes[Math.floor((i * (bytes.length - 1)) / 12)]!);
+    budgets = Array.from({ length: 25 }, (_, i) => bytes[Math.floor((i * (bytes.length - 1)) / 24)]!);
   });
 
   it('has a space worth searching', () => {
@@ -88,7 +88,7 @@ describe('the search', () => {
 
   it('compiles a small part of the space', () => {
     const evaluator = new Evaluator(request(0));
-    search(combinations(request(0)), evaluator, budgets[4]!);
+    search(combinations(request(0)), evaluator, budgets[8]!);
     expect(evaluator.evaluated).toBeLessThan(all.length / 2);
   });
 

@@ -10,9 +10,8 @@ import type { Candidate } from './candidate.ts';
 import { Evaluator } from './evaluate.ts';
 import { reasonsFor } from './explain.ts';
 import { frontierOf } from './frontier.ts';
-import type { Found } from './path.ts';
-import { search, smallestOf } from './search.ts';
-import { combinations, type Combination } from './space.ts';
+import { search, smallestOfAll } from './search.ts';
+import { combinations, grouped, type Combination } from './space.ts';
 
 /** The fastest plan of at most `memoryBytes`; the smallest one there is, marked as not fitting, when there is none. */
 export function planRun(request: PlanRequest): PlannedRun {
@@ -33,8 +32,7 @@ function remediesFor(request: PlanRequest): readonly Remedy[] {
   const least = (changes: Partial<PlanRequest>): number => {
     const changed = { ...request, ...changes };
     const evaluator = new Evaluator(changed);
-    const ends = byChanges(combinations(changed)).map((group) => smallestOf(group, evaluator));
-    const { path, index } = ends.reduce(smaller);
+    const { path, index } = smallestOfAll(byChanges(combinations(changed)), evaluator);
     return path.evaluate(index).bytes;
   };
   const shorter = Math.max(64, Math.floor(maxLength / 128) * 64);
@@ -50,12 +48,7 @@ function remediesFor(request: PlanRequest): readonly Remedy[] {
 
 /** Groups of combinations that change the numbers in the same ways, the fewest changes first. */
 function byChanges(list: readonly Combination[]): readonly (readonly Combination[])[] {
-  const groups = new Map<string, Combination[]>();
-  for (const combination of list) {
-    const key = combination.changed.join();
-    groups.set(key, [...(groups.get(key) ?? []), combination]);
-  }
-  return [...groups.values()].sort((a, b) => a[0]!.changed.length - b[0]!.changed.length);
+  return grouped(list, ({ changed }) => changed.join()).toSorted((a, b) => a[0]!.changed.length - b[0]!.changed.length);
 }
 
 interface Chosen {
@@ -64,16 +57,14 @@ interface Chosen {
 }
 
 function chooseWithin(request: PlanRequest, evaluator: Evaluator, groups: readonly (readonly Combination[])[]): Chosen {
-  const compiled = (chosen: Candidate): Chosen => ({ chosen, planned: plannedRun(request, chosen.plan, lowerRun(evaluator.memory(chosen.plan), { plan: chosen.plan, purpose: 'train' })) });
+  const compiled = (chosen: Candidate): Chosen => {
+    const { plan } = chosen;
+    return { chosen, planned: plannedRun(request, plan, lowerRun(evaluator.memory(plan), { plan, purpose: 'train' })) };
+  };
   for (const group of groups) {
     const found = search(group, evaluator, request.memoryBytes);
     if (found !== undefined) return compiled(found.candidate);
   }
-  const ends = groups.map((group) => smallestOf(group, evaluator));
-  const { path, index } = ends.reduce(smaller);
+  const { path, index } = smallestOfAll(groups, evaluator);
   return compiled(path.evaluate(index));
-}
-
-function smaller(a: Found, b: Found): Found {
-  return b.candidate.bytes < a.candidate.bytes ? b : a;
 }

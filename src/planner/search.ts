@@ -10,7 +10,7 @@ import { TECHNIQUES } from '../techniques/index.ts';
 import { isBetter, type Candidate } from './candidate.ts';
 import type { Evaluator } from './evaluate.ts';
 import type { Found, Path } from './path.ts';
-import type { Combination } from './space.ts';
+import { grouped, type Combination } from './space.ts';
 
 /** What `smallestOf` finds may be larger than the smallest by no more than this, as far as anybody has seen. */
 const HOPELESS = 1.15;
@@ -48,14 +48,7 @@ export function searchEstimates(list: readonly Combination[], evaluator: Evaluat
 
 /** The list by how it saves memory: whole parts of it are too large for a budget. */
 function apart(list: readonly Combination[]): readonly (readonly Combination[])[] {
-  const parts = new Map<string, Combination[]>();
-  for (const combination of list) {
-    const key = ONE_IS_FASTEST.map((technique) => technique.key(combination.plan)).join(' ');
-    const part = parts.get(key);
-    if (part === undefined) parts.set(key, [combination]);
-    else part.push(combination);
-  }
-  return [...parts.values()];
+  return grouped(list, ({ plan }) => ONE_IS_FASTEST.map((technique) => technique.key(plan)).join(' '));
 }
 
 /** Not worth a search: even the smallest is far too large. The first combination alone often shows that it is not so, and often its fastest plan. */
@@ -139,6 +132,11 @@ export function smallestOf(list: readonly Combination[], evaluator: Evaluator): 
   // Two that exclude each other are changed together: the largest micro-batch goes with an optimizer in backward.
   for (const other of list.filter(({ plan }) => plan.update === 'in-backward' && agrees(plan, current.plan, ['batch', 'update']))) tryOther(other);
   return best;
+}
+
+/** The smallest of several lists. */
+export function smallestOfAll(lists: readonly (readonly Combination[])[], evaluator: Evaluator): Found {
+  return lists.map((list) => smallestOf(list, evaluator)).reduce((a, b) => (b.candidate.bytes < a.candidate.bytes ? b : a));
 }
 
 /** Whether two plans are the same but for these parts and what is proposed. */

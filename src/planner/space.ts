@@ -64,3 +64,15 @@ export function proposals(plan: TrainingPlan, request: SpaceRequest, step: StepC
   const context: TechniqueContext = { ...contextOf(request), step };
   return TECHNIQUES.filter(({ proposes }) => proposes).reduce<readonly TrainingPlan[]>((list, technique) => list.flatMap((each) => technique.alternatives(each, context)), [plan]);
 }
+
+/** Parts of a list of combinations, each with one key, in the order in which keys first appear. */
+export function grouped(list: readonly Combination[], keyOf: (combination: Combination) => string): readonly (readonly Combination[])[] {
+  const groups = new Map<string, Combination[]>();
+  for (const combination of list) {
+    const key = keyOf(combination);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [combination]);
+    else group.push(combination);
+  }
+  return [...groups.values()];
+}
