@@ -37,10 +37,10 @@
 
 #define LANE_VECTORS (LANES / VF_LANES)
 
-/* The statements for elements j … j + n - 1 of a row; they belong to vector `part` of the lanes. */
-#define FT_EACH_LANE_VECTOR(part, j, n, width, ...)                                         \
+/* The statements for elements j … j + n - 1 of those of a row from `from`, a multiple of LANES, on; they belong to vector `part` of the lanes. */
+#define FT_EACH_LANE_VECTOR(part, j, n, from, width, ...)                                   \
   do {                                                                                      \
-    int64_t start_ = 0;                                                                     \
+    int64_t start_ = (from);                                                                \
     for (; start_ + LANES <= (width); start_ += LANES) {                                    \
       _Pragma("GCC unroll 4") for (int part = 0; part < LANE_VECTORS; part++) {             \
         const int64_t j = start_ + part * VF_LANES;                                         \
@@ -76,22 +76,94 @@ VF_INLINE bool ft_is_large(const ft_call *call, int index) {
   }
   return true;
 }
-/* The same for rows of `width` elements that are stored vector by vector: of f32 only, as vectors of 16-bit elements are shorter than what memory takes at once. */
-VF_INLINE bool ft_past_cache(const ft_call *call, int index, int64_t width) {
-  return call->out[index].dtype == FT_F32 && width % VF_LANES == 0 && ft_is_large(call, index);
-}
-
-/* Elements `index` … `index` + n - 1 of an array. A task that stored past the caches ends with ft_stores_done. */
-VF_INLINE void ft_put(void *array, int64_t index, int dtype, vf x, int64_t n, bool past_cache) {
-  if (past_cache && dtype == FT_F32) v_store_past((float *)array + index, x);
-  else v_store_first_as(array, index, dtype, x, n);
-}
-/* Asks for element `index`, of f32, of what is read next: while a row is stored past the caches memory reads nothing unless it is asked. */
-VF_INLINE void ft_ask(const void *array, int64_t index, bool past_cache) {
-  if (past_cache) __builtin_prefetch((const float *)array + index, 0, 2);
-}
+/* The same for rows of `width` elements. */
+VF_INLINE bool ft_past_cache(const ft_call *call, int index, int64_t width) { return width % (2 * VF_LANES) == 0 && ft_is_large(call, index); }
+/* Bytes from what is loaded to what is asked for: while outputs are stored past the caches memory reads nothing unless it is asked. */
+#define ASK_AHEAD 1024
 VF_INLINE void ft_stores_done(bool past_cache) {
   if (past_cache) v_fence();
+}
+
+/* --- rows of activations, two vectors at a time --- */
+
+#define MOST_ARRAYS 2
+#define MOST_NUMBERS 4
+#define MOST_SUMS 2
+
+/* Rows that are read: elements of `dtype` from `at` on of each of `arrays`, and beside them elements from 0 on of each of `columns`, f32. */
+typedef struct {
+  int arrays, columns;
+  const void *array[MOST_ARRAYS];
+  const float *column[MOST_ARRAYS];
+  int64_t at, width;
+} ft_row;
+
+/* A vector of each result from one of each array and column, and from numbers of the row. */
+typedef void ft_formula(const vf *x, const vf *w, const vf *numbers, vf *y);
+
+VF_INLINE void ft_two_of_row(const ft_row *row, int64_t j, int dtype, int results, const vf *numbers, ft_formula *formula, vf (*y)[2]) {
+  vf x[MOST_ARRAYS][2], w[MOST_ARRAYS][2];
+  for (int k = 0; k < row->arrays; k++) v_load_two_as(row->array[k], row->at + j, dtype, x[k]);
+  for (int k = 0; k < row->columns; k++) v_load_two_beside(row->column[k] + j, dtype, w[k]);
+  for (int v = 0; v < 2; v++) {
+    vf x_v[MOST_ARRAYS], w_v[MOST_ARRAYS], y_v[MOST_SUMS];
+    for (int k = 0; k < row->arrays; k++) x_v[k] = x[k][v];
+    for (int k = 0; k < row->columns; k++) w_v[k] = w[k][v];
+    formula(x_v, w_v, numbers, y_v);
+    for (int k = 0; k < results; k++) y[k][v] = y_v[k];
+  }
+}
+VF_INLINE void ft_some_of_row(const ft_row *row, int64_t j, int64_t n, int dtype, const vf *numbers, ft_formula *formula, vf *y) {
+  vf x[MOST_ARRAYS], w[MOST_ARRAYS];
+  for (int k = 0; k < row->arrays; k++) x[k] = v_load_first_as(row->array[k], row->at + j, dtype, n);
+  for (int k = 0; k < row->columns; k++) w[k] = v_load_first(row->column[k] + j, n);
+  formula(x, w, numbers, y);
+}
+
+/*
+ * The results, stored from element row->at of `to` on. While they are stored past the caches memory reads nothing unless it is asked: for the row
+ * after this one, and twice for every cache line, which is a tenth faster than once.
+ */
+VF_INLINE void ft_map_row(void *to, const ft_row *row, int dtype, bool past_cache, const vf *numbers, ft_formula *formula) {
+  const int bytes = dtype == FT_F32 ? 4 : 2;
+  int64_t j = 0;
+  for (; j + 2 * VF_LANES <= row->width; j += 2 * VF_LANES) {
+    for (int k = 0; k < row->arrays && past_cache; k++) {
+      const char *next = (const char *)row->array[k] + (row->at + row->width + j) * bytes;
+      for (int ahead = 0; ahead < 2 * VF_LANES * bytes; ahead += 32) __builtin_prefetch(next + ahead, 0, 2);
+    }
+    vf y[1][2];
+    ft_two_of_row(row, j, dtype, 1, numbers, formula, y);
+    v_store_two_as(to, row->at + j, dtype, y[0], past_cache);
+  }
+  FT_EACH_VECTOR(i, n, j, row->width, {
+    vf y;
+    ft_some_of_row(row, i, n, dtype, numbers, formula, &y);
+    v_store_first_as(to, row->at + i, dtype, y, n);
+  });
+}
+
+/* The sums of the results over the row. */
+VF_INLINE void ft_sum_row(float *sums, int results, const ft_row *row, int dtype, const vf *numbers, ft_formula *formula) {
+  vf lanes[MOST_SUMS][LANE_VECTORS < 2 ? 2 : LANE_VECTORS] = {0};
+  enum { PAIRS = LANE_VECTORS < 2 ? 1 : LANE_VECTORS / 2, STEP = 2 * PAIRS * VF_LANES };
+  int64_t j = 0;
+  for (; j + STEP <= row->width; j += STEP) {
+    _Pragma("GCC unroll 2") for (int pair = 0; pair < PAIRS; pair++) {
+      vf y[MOST_SUMS][2];
+      ft_two_of_row(row, j + 2 * pair * VF_LANES, dtype, results, numbers, formula, y);
+      for (int k = 0; k < results; k++) {
+        for (int v = 0; v < 2; v++) lanes[k][(2 * pair + v) % LANE_VECTORS] += y[k][v];
+      }
+    }
+  }
+  for (int k = 0; k < results && V_CROSSED(dtype); k++) v_cross(lanes[k]);
+  FT_EACH_LANE_VECTOR(part, i, n, j, row->width, {
+    vf y[MOST_SUMS];
+    ft_some_of_row(row, i, n, dtype, numbers, formula, y);
+    for (int k = 0; k < results; k++) lanes[k][part] += v_first(y[k], n);
+  });
+  for (int k = 0; k < results; k++) sums[k] = ft_sum_lane_vectors(lanes[k]);
 }
 
 #endif

@@ -34,7 +34,20 @@ static void concat(const ft_call *call) {
 
 /* x (f32, bf16 or f16) → y of the other type, to nearest, ties to even. attrs: to (the type of y) */
 VF_INLINE void cast_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int from_dtype, int to_dtype) {
-  FT_EACH_VECTOR(i, n, from, to, { ft_put(call->out[0].data, i, to_dtype, v_load_first_as(call->in[0].data, i, from_dtype, n), n, past_cache); });
+  const char *x = call->in[0].data;
+  const int bytes = from_dtype == FT_F32 ? 4 : 2;
+  for (; from + 2 * VF_LANES <= to; from += 2 * VF_LANES) {
+    vf two[2];
+    if (past_cache) __builtin_prefetch(x + from * bytes + ASK_AHEAD, 0, 2);
+    if (from_dtype == FT_F32) {
+      v_load_two_beside((const float *)(const void *)x + from, to_dtype, two);
+    } else {
+      v_load_two_as(x, from, from_dtype, two);
+      if (V_CROSSED(from_dtype) != V_CROSSED(to_dtype)) v_cross(two);
+    }
+    v_store_two_as(call->out[0].data, from, to_dtype, two, past_cache);
+  }
+  FT_EACH_VECTOR(i, n, from, to, { v_store_first_as(call->out[0].data, i, to_dtype, v_load_first_as(x, i, from_dtype, n), n); });
   ft_stores_done(past_cache);
 }
 VF_INLINE void cast_to(const ft_call *call, int64_t from, int64_t to, bool past_cache, int to_dtype) {
@@ -50,7 +63,7 @@ static void cast_range(const ft_call *call, int64_t from, int64_t to) {
   if (x->dtype == y->dtype) {
     const int64_t bytes = ft_element_bytes(y);
     memcpy(y->data + from * bytes, x->data + from * bytes, (size_t)((to - from) * bytes));
-  } else if ((to - from) % VF_LANES == 0 && ft_past_cache(call, 0, LANES)) {
+  } else if (from % (2 * VF_LANES) == 0 && ft_is_large(call, 0)) {
     FT_BY_DTYPE(y->dtype, cast_to, call, from, to, true);
   } else {
     FT_BY_DTYPE(y->dtype, cast_to, call, from, to, false);

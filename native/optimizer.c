@@ -15,6 +15,7 @@ static void sum_square_blocks(const ft_call *call, int64_t from, int64_t to) {
     double lanes[DOUBLE_LANES] = {0};
     int64_t i = 0;
     for (; i + DOUBLE_LANES <= n; i += DOUBLE_LANES) {
+      __builtin_prefetch(x + i + 2 * ASK_AHEAD / 4, 0, 2);
       for (int j = 0; j < DOUBLE_LANES; j++) lanes[j] += (double)x[i + j] * (double)x[i + j];
     }
     for (int j = 0; i < n; i++, j++) lanes[j] += (double)x[i] * (double)x[i];
@@ -78,15 +79,16 @@ VF_INLINE void adamw_update(const void *context, const float *p_in, float *p_out
 /* parameter f32 or bf16 [P], gradient f32 [P], m, v f32 [count], learningRate f32 [1], step i32 [1], gradientScale f32 [1] → parameter', m',
    v', over 0, 2, 3. attrs: beta1, beta2, epsilon, weightDecay, first, seed */
 static void adamw_elements(const ft_call *call, int64_t from, int64_t to) {
-  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], ft_ints(&call->in[5])[0]}};
+  const int64_t first = (int64_t)call->attrs[4];
   const adamw_rule rule = {
-      .gradient = ft_floats(&call->in[1]) + range.first,
+      .gradient = ft_floats(&call->in[1]) + first,
       .m_in = ft_floats(&call->in[2]),
       .v_in = ft_floats(&call->in[3]),
       .m_out = ft_floats(&call->out[1]),
       .v_out = ft_floats(&call->out[2]),
       .adam = ft_adam_of(call, 4),
   };
+  const ft_range range = {first, {call->attrs[5], ft_ints(&call->in[5])[0]}, {rule.gradient, rule.m_in, rule.v_in}};
   ft_update_range(call, &range, from, to, adamw_update, &rule);
 }
 
@@ -123,9 +125,9 @@ VF_INLINE void sgd_momentum(const void *context, const float *p_in, float *p_out
    first, seed */
 static void sgd_elements(const ft_call *call, int64_t from, int64_t to) {
   const bool has_momentum = call->n_in == 6;
-  const ft_range range = {(int64_t)call->attrs[2], {call->attrs[3], ft_ints(&call->in[3])[0]}};
+  const int64_t first = (int64_t)call->attrs[2];
   const sgd_rule rule = {
-      .gradient = ft_floats(&call->in[1]) + range.first,
+      .gradient = ft_floats(&call->in[1]) + first,
       .m_in = has_momentum ? ft_floats(&call->in[5]) : NULL,
       .m_out = has_momentum ? ft_floats(&call->out[1]) : NULL,
       .rate = ft_floats(&call->in[2])[0],
@@ -133,6 +135,7 @@ static void sgd_elements(const ft_call *call, int64_t from, int64_t to) {
       .momentum = (float)call->attrs[0],
       .decay = (float)call->attrs[1],
   };
+  const ft_range range = {first, {call->attrs[3], ft_ints(&call->in[3])[0]}, {rule.gradient, rule.m_in}};
   if (has_momentum) {
     ft_update_range(call, &range, from, to, sgd_momentum, &rule);
   } else {
@@ -168,9 +171,9 @@ VF_INLINE void lion_update(const void *context, const float *p_in, float *p_out,
 static void lion_elements(const ft_call *call, int64_t from, int64_t to) {
   const double rate = (double)ft_floats(&call->in[3])[0];
   const double b1 = call->attrs[0], b2 = call->attrs[1];
-  const ft_range range = {(int64_t)call->attrs[3], {call->attrs[4], ft_ints(&call->in[4])[0]}};
+  const int64_t first = (int64_t)call->attrs[3];
   const lion_rule rule = {
-      .gradient = ft_floats(&call->in[1]) + range.first,
+      .gradient = ft_floats(&call->in[1]) + first,
       .m_in = ft_floats(&call->in[2]),
       .m_out = ft_floats(&call->out[1]),
       .gradient_scale = ft_floats(&call->in[5])[0],
@@ -181,6 +184,7 @@ static void lion_elements(const ft_call *call, int64_t from, int64_t to) {
       .decay = (float)(1 - rate * call->attrs[2]),
       .rate = (float)rate,
   };
+  const ft_range range = {first, {call->attrs[4], ft_ints(&call->in[4])[0]}, {rule.gradient, rule.m_in}};
   ft_update_range(call, &range, from, to, lion_update, &rule);
 }
 

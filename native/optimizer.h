@@ -34,23 +34,49 @@ VF_INLINE uint64_t ft_rounding_key(const ft_rounding *rounding, int64_t index) {
   return ft_mix(b + (uint64_t)(index >> 32) * golden);
 }
 
-/* Adds random bits below the last bit of bf16 and cuts them off. NaN stays NaN; infinities and what bf16 holds exactly stay as they are. */
+/* x, of which bf16 takes the high half, after random bits below it were added: those of the hash of `element`. */
+VF_INLINE vu ft_rounded_at_random(vf x, vu element, vu second) {
+  vu h = (element ^ (element >> 16)) * UINT32_C(0x7feb352d);
+  h = (h ^ (h >> 15) ^ second) * UINT32_C(0x846ca68b);
+  return ((vu)x + ((h ^ (h >> 16)) & 0xffff)) >> 16;
+}
+VF_INLINE vu ft_quiet_nan_or(vf x, vu rounded) { return (vu)v_select(x != x, (vf)(((vu)x | 0x400000) >> 16), (vf)rounded); }
+
+/* Rounds at random. NaN stays NaN; infinities and what bf16 holds exactly stay as they are. */
 FT_OWN void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t key, int64_t index) {
-  const vu second = (vu)v_splat_int((int32_t)(key >> 32));
-  vu element = (vu)v_splat_int((int32_t)((uint32_t)index + (uint32_t)key)) + (vu)v_lane_index();
-  FT_EACH_VECTOR(i, count, 0, n, {
-    vu h = (element ^ (element >> 16)) * UINT32_C(0x7feb352d);
-    h = (h ^ (h >> 15) ^ second) * UINT32_C(0x846ca68b);
-    h = (h ^ (h >> 16)) & 0xffff;
-    const vf x = v_load_first(from + i, count);
-    const vu rounded = (vu)x + h, quiet = (vu)x | 0x400000;
-    v_store_bits(to + i, v_low_halves((vu)v_select(x != x, (vf)quiet, (vf)rounded) >> 16), count);
-    element += VF_LANES;
+  const vu first = (vu)v_splat_int((int32_t)((uint32_t)index + (uint32_t)key)), second = (vu)v_splat_int((int32_t)(key >> 32));
+  static const int32_t offsets[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+  vf offset[2];
+  v_load_two_beside((const float *)(const void *)offsets, FT_BF16, offset);
+  vu elements[2] = {first + (vu)offset[0], first + (vu)offset[1]};
+  int64_t i = 0;
+  for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
+    vf x[2];
+    vu y[2];
+    v_load_two_beside(from + i, FT_BF16, x);
+    for (int v = 0; v < 2; v++) y[v] = ft_rounded_at_random(x[v], elements[v], second);
+    if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {
+      for (int v = 0; v < 2; v++) y[v] = ft_quiet_nan_or(x[v], y[v]);
+    }
+    v_store_two_halves(to + i, y[0], y[1], false);
+    for (int v = 0; v < 2; v++) elements[v] += 2 * VF_LANES;
+  }
+  FT_EACH_VECTOR(j, count, i, n, {
+    const vf x = v_load_first(from + j, count);
+    const vu element = first + (vu)v_splat_int((int32_t)j) + (vu)v_lane_index();
+    v_store_bits(to + j, v_low_halves(ft_quiet_nan_or(x, ft_rounded_at_random(x, element, second))), count);
   });
 }
 
 FT_OWN void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
-  FT_EACH_VECTOR(i, count, 0, n, { v_store_first(to + i, v_load_first_as(from, i, FT_BF16, count), count); });
+  int64_t i = 0;
+  for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
+    vf x[2];
+    v_load_two_as(from, i, FT_BF16, x);
+    if (V_CROSSED(FT_BF16)) v_cross(x);
+    for (int v = 0; v < 2; v++) v_store(to + i + v * VF_LANES, x[v]);
+  }
+  FT_EACH_VECTOR(j, count, i, n, { v_store_first(to + j, v_load_first_as(from, j, FT_BF16, count), count); });
 }
 
 /* What AdamW needs of a step, the same for all elements: in f64 until the last moment, as torch.optim.AdamW computes it. */
@@ -81,11 +107,20 @@ VF_INLINE ft_adam ft_adam_of(const ft_call *call, int scalars) {
  */
 typedef void (*ft_update)(const void *rule, const float *old, float *new, int64_t at, int64_t n);
 
-/* Where the range begins in the parameter, and how bf16 is rounded. */
+/* Where the range begins in the parameter, how bf16 is rounded, and what is read beside the parameter: arrays of the range, or NULL. */
 typedef struct {
   int64_t first;
   ft_rounding rounding;
+  const float *beside[3];
 } ft_range;
+
+/* Asks for the `n` elements from `at` on of what is read: while a part is rounded memory would have nothing to do. */
+VF_INLINE void ft_ask_range(const ft_range *range, const uint16_t *parameter, int64_t at, int64_t n) {
+  for (int64_t i = at; i < at + n; i += 32) __builtin_prefetch(parameter + i, 0, 3);
+  for (int k = 0; k < 3 && range->beside[k] != NULL; k++) {
+    for (int64_t i = at; i < at + n; i += 16) __builtin_prefetch(range->beside[k] + i, 0, 3);
+  }
+}
 
 /* Elements `from` … `to` - 1 of the range: those of input and output 0 from `range->first` on. */
 VF_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64_t from, int64_t to, ft_update update, const void *rule) {
@@ -102,6 +137,7 @@ VF_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64
     float part[PART];
     ft_expand_bf16(part, in + index, n);
     update(rule, part, part, from, n);
+    ft_ask_range(range, in + first, from + n, ft_min(PART, to - from - n));
     ft_round_bf16(out + index, part, n, ft_rounding_key(&range->rounding, index), index);
     from += n;
   }

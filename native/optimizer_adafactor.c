@@ -45,33 +45,43 @@ static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* --- matrices --- */
 
+/* Rows that are read at a time, as memory gives more to several streams than to one: ROWS_ABREAST or 1, a constant. */
+#define ROWS_ABREAST 4
+#define FT_EACH_ROWS(row, rows, from, to, ...)                                \
+  do {                                                                        \
+    int64_t row = (from);                                                     \
+    for (; row + ROWS_ABREAST <= (to); row += ROWS_ABREAST) {                 \
+      enum { rows = ROWS_ABREAST };                                           \
+      __VA_ARGS__                                                             \
+    }                                                                         \
+    for (; row < (to); row++) {                                               \
+      enum { rows = 1 };                                                      \
+      __VA_ARGS__                                                             \
+    }                                                                         \
+  } while (0)
+
 /* Σ of squares of each row of a block, and of each column within it. */
 static void sum_block(void *context, int64_t block, int thread) {
   (void)thread;
   const state *s = context;
   const int64_t width = s->cut.columns;
-  const int64_t to = ft_min(s->cut.rows, (block + 1) * s->cut.block_rows);
-  const float scale = s->gradient_scale;
+  const vf scale = v_splat(s->gradient_scale);
   float *sums = s->column_sums + block * width;
   memset(sums, 0, (size_t)width * sizeof *sums);
-  for (int64_t row = block * s->cut.block_rows; row < to; row++) {
+  FT_EACH_ROWS(row, rows, block * s->cut.block_rows, ft_min(s->cut.rows, (block + 1) * s->cut.block_rows), {
     const float *gradient = s->gradient + row * width;
-    float lanes[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= width; i += LANES) {
-      for (int j = 0; j < LANES; j++) {
-        const float g = gradient[i + j] * scale, square = g * g;
-        lanes[j] += square;
-        sums[i + j] += square;
+    vf lanes[ROWS_ABREAST][LANE_VECTORS] = {0};
+    FT_EACH_LANE_VECTOR(part, j, n, 0, width, {
+      vf column = v_load_first(sums + j, n);
+      for (int r = 0; r < rows; r++) {
+        const vf g = v_load_first(gradient + r * width + j, n) * scale, square = g * g;
+        lanes[r][part] += square;
+        column += square;
       }
-    }
-    for (int j = 0; i < width; i++, j++) {
-      const float g = gradient[i] * scale, square = g * g;
-      lanes[j] += square;
-      sums[i] += square;
-    }
-    s->row_factors[row] = ft_sum_lanes(lanes);
-  }
+      v_store_first(sums + j, column, n);
+    });
+    for (int r = 0; r < rows; r++) s->row_factors[row + r] = ft_sum_lane_vectors(lanes[r]);
+  });
 }
 
 /* Columns of a task that adds up the sums of all blocks. */
@@ -113,25 +123,20 @@ static void square_block(void *context, int64_t block, int thread) {
   (void)thread;
   const state *s = context;
   const int64_t width = s->cut.columns;
-  const int64_t to = ft_min(s->cut.rows, (block + 1) * s->cut.block_rows);
-  const float scale = s->gradient_scale;
+  const vf scale = v_splat(s->gradient_scale);
   double sum = 0;
-  for (int64_t row = block * s->cut.block_rows; row < to; row++) {
-    const float *gradient = s->gradient + row * width, row_factor = s->row_factors[row];
-    float lanes[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= width; i += LANES) {
-      for (int j = 0; j < LANES; j++) {
-        const float u = gradient[i + j] * scale * (row_factor * s->column_factors[i + j]);
-        lanes[j] += u * u;
+  FT_EACH_ROWS(row, rows, block * s->cut.block_rows, ft_min(s->cut.rows, (block + 1) * s->cut.block_rows), {
+    const float *gradient = s->gradient + row * width;
+    vf lanes[ROWS_ABREAST][LANE_VECTORS] = {0};
+    FT_EACH_LANE_VECTOR(part, j, n, 0, width, {
+      const vf column = v_load_first(s->column_factors + j, n);
+      for (int r = 0; r < rows; r++) {
+        const vf u = v_load_first(gradient + r * width + j, n) * scale * (v_splat(s->row_factors[row + r]) * column);
+        lanes[r][part] += u * u;
       }
-    }
-    for (int j = 0; i < width; i++, j++) {
-      const float u = gradient[i] * scale * (row_factor * s->column_factors[i]);
-      lanes[j] += u * u;
-    }
-    sum += (double)ft_sum_lanes(lanes);
-  }
+    });
+    for (int r = 0; r < rows; r++) sum += (double)ft_sum_lane_vectors(lanes[r]);
+  });
   s->squares[block] = sum;
 }
 
@@ -206,7 +211,6 @@ static void update_task(void *context, int64_t block, int thread) {
   const state *s = context;
   const ft_call *call = s->call;
   const bool factored = call->attrs[2] != 0, has_moment = call->attrs[0] > 0;
-  const ft_range range = {0, {call->attrs[3], ft_ints(&call->in[3])[0]}};
   row_rule rule = {
       .gradient = s->gradient,
       .divisors = factored ? NULL : ft_floats(&call->out[1]),
@@ -219,6 +223,7 @@ static void update_task(void *context, int64_t block, int thread) {
       .beta1 = (float)call->attrs[0],
       .rest1 = (float)(1 - call->attrs[0]),
   };
+  const ft_range range = {0, {call->attrs[3], ft_ints(&call->in[3])[0]}, {rule.gradient, rule.m_in}};
   if (!factored) {
     const int64_t from = block * BLOCK, to = ft_min(s->cut.columns, from + BLOCK);
     if (has_moment) ft_update_range(call, &range, from, to, update_vector_moment, &rule);

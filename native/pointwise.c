@@ -11,8 +11,6 @@ typedef void formula(const vf *x, vf number, vf *y);
 /* Vectors side by side, in pairs: the chain of operations of one is too long to fill the processor, and what is stored at once should fill cache lines. */
 #define MOST_PAIRS 2
 #define MOST_ABREAST (2 * MOST_PAIRS)
-/* Bytes from what is loaded to what is asked for: while outputs are stored past the caches memory reads nothing unless it is asked. */
-#define ASK_AHEAD 1024
 
 VF_INLINE void elements_as(const ft_call *call, int64_t from, int64_t to, int inputs, int outputs, formula *compute, bool past_cache, int dtype) {
   const vf number = call->n_in > inputs ? v_splat(ft_floats(&call->in[inputs])[0]) : v_zero();

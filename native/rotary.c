@@ -23,6 +23,13 @@ static void rotary_table(const ft_call *call) {
   ft_for_rows(call, call->in[0].count, call->in[1].count * 128, rotary_table_rows);
 }
 
+/* The pair (first, second), turned by an angle. */
+VF_INLINE void turn(vf *first, vf *second, vf cosine, vf sine) {
+  const vf old = *first;
+  *first = old * cosine - *second * sine;
+  *second = *second * cosine + old * sine;
+}
+
 /* x [B,T,M·K], table [B,T,K] → y: y1 = x1·cos − x2·sin, y2 = x2·cos + x1·sin; inverse = 1 turns back. attrs: inverse */
 VF_INLINE void rotary_as(const ft_call *call, int64_t from, int64_t to, int dtype) {
   const char *x = call->in[0].data;
@@ -32,11 +39,22 @@ VF_INLINE void rotary_as(const ft_call *call, int64_t from, int64_t to, int dtyp
   for (int64_t token = from; token < to; token++) {
     const float *cosine = ft_floats(&call->in[1]) + token * head, *sine = cosine + half;
     for (int64_t at = token * width; at < (token + 1) * width; at += head) {
-      FT_EACH_VECTOR(j, n, 0, half, {
-        const vf first = v_load_first_as(x, at + j, dtype, n), second = v_load_first_as(x, at + half + j, dtype, n);
-        const vf c = v_load_first(cosine + j, n), s = sign * v_load_first(sine + j, n);
-        v_store_first_as(y, at + j, dtype, first * c - second * s, n);
-        v_store_first_as(y, at + half + j, dtype, second * c + first * s, n);
+      int64_t j = 0;
+      for (; j + 2 * VF_LANES <= half; j += 2 * VF_LANES) {
+        vf first[2], second[2], c[2], s[2];
+        v_load_two_as(x, at + j, dtype, first);
+        v_load_two_as(x, at + half + j, dtype, second);
+        v_load_two_beside(cosine + j, dtype, c);
+        v_load_two_beside(sine + j, dtype, s);
+        for (int v = 0; v < 2; v++) turn(&first[v], &second[v], c[v], sign * s[v]);
+        v_store_two_as(y, at + j, dtype, first, false);
+        v_store_two_as(y, at + half + j, dtype, second, false);
+      }
+      FT_EACH_VECTOR(i, n, j, half, {
+        vf first = v_load_first_as(x, at + i, dtype, n), second = v_load_first_as(x, at + half + i, dtype, n);
+        turn(&first, &second, v_load_first(cosine + i, n), sign * v_load_first(sine + i, n));
+        v_store_first_as(y, at + i, dtype, first, n);
+        v_store_first_as(y, at + half + i, dtype, second, n);
       });
     }
   }

@@ -69,19 +69,4 @@ static inline float ft_sum_of_squares(const float *x, int64_t n) {
   return ft_sum_lanes(lanes);
 }
 
-/* The greatest element; NaN is passed over. */
-static inline float ft_max(const float *x, int64_t n) {
-  float lanes[LANES];
-  for (int j = 0; j < LANES; j++) lanes[j] = -INFINITY;
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (int j = 0; j < LANES; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-  }
-  for (int j = 0; i < n; i++, j++) lanes[j] = x[i] > lanes[j] ? x[i] : lanes[j];
-  for (int half = LANES / 2; half >= 1; half /= 2) {
-    for (int j = 0; j < half; j++) lanes[j] = lanes[j + half] > lanes[j] ? lanes[j + half] : lanes[j];
-  }
-  return lanes[0];
-}
-
 #endif

@@ -13,13 +13,13 @@
 #define LEAST_COLUMNS 64
 #define MOST_COLUMNS 4096
 
-/* Adds token `token`'s terms for columns `column` … `column` + `count` - 1 to `sums`. */
-typedef void (*ft_token_terms)(const ft_call *call, int64_t token, int64_t column, int64_t count, float *sums);
+/* Adds to `sums` the terms of columns `column` … `column` + `count` - 1 of rows `row` … `row` + `rows` - 1: a token has as many rows as output 0 fits into it. */
+typedef void (*ft_token_terms)(const ft_call *call, int64_t row, int64_t rows, int64_t column, int64_t count, float *sums);
 
 typedef struct {
   const ft_call *call;
   ft_token_terms terms;
-  int64_t columns, chunk, chunks;
+  int64_t columns, groups, chunk, chunks;
   ft_token_blocks blocks;
 } ft_token_loop;
 
@@ -32,7 +32,7 @@ static void ft_token_block_sums(void *context, int64_t task, int thread) {
   memset(sums, 0, (size_t)count * sizeof *sums);
   int64_t token, end;
   ft_token_block(&loop->blocks, block, &token, &end);
-  for (; token < end; token++) loop->terms(loop->call, token, column, count, sums);
+  loop->terms(loop->call, token * loop->groups, (end - token) * loop->groups, column, count, sums);
 }
 
 /* Over the tokens of input 0, [B,T,·]; output 0 has one element per column. */
@@ -42,7 +42,7 @@ static void ft_sum_tokens(const ft_call *call, bool accumulate, ft_token_terms t
   if (blocks.count == 0) return;
   const int64_t wanted = ft_ceil_div(ft_threads(call->pool), blocks.count);
   const int64_t chunk = ft_min(MOST_COLUMNS, ft_ceil_div(ft_ceil_div(columns, wanted), LEAST_COLUMNS) * LEAST_COLUMNS);
-  ft_token_loop loop = {call, terms, columns, chunk, ft_ceil_div(columns, chunk), blocks};
+  ft_token_loop loop = {call, terms, columns, ft_width(&call->in[0]) / columns, chunk, ft_ceil_div(columns, chunk), blocks};
   ft_parallel(call->pool, blocks.count * loop.chunks, ft_token_block_sums, &loop);
   float *to = ft_floats(&call->out[0]);
   const float *sums = (const float *)(const void *)call->workspace;
@@ -56,6 +56,46 @@ static void ft_sum_tokens(const ft_call *call, bool accumulate, ft_token_terms t
 static int64_t ft_token_sums_workspace(const ft_call *call, int threads) {
   (void)threads;
   return 4 * ft_cut_tokens(call->in[0].shape[0], call->in[0].shape[1]).count * call->out[0].count;
+}
+
+/* Rows that are added to the sums at a time, one after the other: the sums are loaded and stored once for all of them. */
+#define ROWS_ABREAST 4
+
+/* Adds results of a formula, of rows of `width` elements and `counts` numbers each; rows are ROWS_ABREAST or 1, a constant. */
+VF_INLINE void ft_add_some_rows(float *sums, ft_row row, const float *const *numbers, int counts, int64_t first, int rows, int64_t width, int dtype, ft_formula *formula) {
+  vf number[ROWS_ABREAST][MOST_NUMBERS];
+  for (int r = 0; r < rows; r++) {
+    for (int k = 0; k < counts; k++) number[r][k] = v_splat(numbers[k][first + r]);
+  }
+  const int64_t at = row.at + first * width;
+  int64_t j = 0;
+  for (; j + 2 * VF_LANES <= row.width; j += 2 * VF_LANES) {
+    vf sum[2], y[1][2];
+    v_load_two_beside(sums + j, dtype, sum);
+    for (int r = 0; r < rows; r++) {
+      row.at = at + r * width;
+      ft_two_of_row(&row, j, dtype, 1, number[r], formula, y);
+      for (int v = 0; v < 2; v++) sum[v] += y[0][v];
+    }
+    if (V_CROSSED(dtype)) v_cross(sum);
+    v_store(sums + j, sum[0]);
+    v_store(sums + j + VF_LANES, sum[1]);
+  }
+  FT_EACH_VECTOR(i, n, j, row.width, {
+    vf sum = v_load_first(sums + i, n), y;
+    for (int r = 0; r < rows; r++) {
+      row.at = at + r * width;
+      ft_some_of_row(&row, i, n, dtype, number[r], formula, &y);
+      sum += y;
+    }
+    v_store_first(sums + i, sum, n);
+  });
+}
+/* `row` begins at the first column of row 0. */
+VF_INLINE void ft_add_rows(float *sums, const ft_row *row, const float *const *numbers, int counts, int64_t first, int64_t rows, int64_t width, int dtype, ft_formula *formula) {
+  const int64_t end = first + rows;
+  for (; first + ROWS_ABREAST <= end; first += ROWS_ABREAST) ft_add_some_rows(sums, *row, numbers, counts, first, ROWS_ABREAST, width, dtype, formula);
+  for (; first < end; first++) ft_add_some_rows(sums, *row, numbers, counts, first, 1, width, dtype, formula);
 }
 
 #endif

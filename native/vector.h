@@ -150,14 +150,17 @@ VF_INLINE vh v_low_halves(vu x) {
 #endif
 }
 VF_INLINE vf v_from_bf16(vh bits) { return (vf)(v_widen(bits) << 16); }
-/* The high halves are the bf16 of x. */
-VF_INLINE vu v_rounded_to_bf16(vf x) {
-  const vu bits = (vu)x;
-  const vu rounded = bits + (vu)v_splat_int(0x7fff) + ((bits >> 16) & 1);
-  const vu quiet = bits | (vu)v_splat_int(0x400000);
-  return (vu)v_select(x != x, (vf)quiet, (vf)rounded);
+/* The bf16 of x, which is no NaN, in the low halves. */
+VF_INLINE vu v_bf16_of_number(vf x) {
+  const vu is_even = (vu)(((vu)x & 0x10000) == 0); /* -1 or 0 */
+  return ((vu)x + 0x8000 + is_even) >> 16;
 }
-VF_INLINE vh v_to_bf16(vf x) { return v_low_halves(v_rounded_to_bf16(x) >> 16); }
+/* The same of any x. */
+VF_INLINE vu v_bf16_of(vf x) {
+  const vu quiet = ((vu)x | (vu)v_splat_int(0x400000)) >> 16;
+  return (vu)v_select(x != x, (vf)quiet, (vf)v_bf16_of_number(x));
+}
+VF_INLINE vh v_to_bf16(vf x) { return v_low_halves(v_bf16_of(x)); }
 
 #if VF_LANES == 16
 VF_INLINE vf v_from_f16(vh bits) { return (vf)_mm512_cvtph_ps((__m256i)bits); }
@@ -244,27 +247,75 @@ VF_INLINE void v_store_first_as(void *array, int64_t index, int dtype, vf x, int
   }
 }
 /*
- * 2 · VF_LANES elements from `index` on in two vectors, for loops that do not care which element is where: of bf16 the even ones in the first and the odd
- * ones in the second, which nothing has to be moved for. v_store_two_as puts them back; past the caches at a multiple of the vector's size.
+ * 2 · VF_LANES elements in two vectors, for loops that would else be busy with moving halves. Of bf16 on AVX2 the first has the lower and the second
+ * the upper four of each eight elements, as one operation each unpacks and packs them (V_CROSSED); else they are in order.
  */
-typedef vu vu_at __attribute__((aligned(2), may_alias));
-#define V_HIGH_HALVES ((vu)v_splat_int((int32_t)0xffff0000))
+#define V_CROSSED(dtype) (VF_LANES == 8 && (dtype) == FT_BF16)
+/* From crossed to in order, and back. */
+VF_INLINE void v_cross(vf *x) {
+#if VF_LANES == 8
+  const __m256 first = (__m256)x[0], second = (__m256)x[1];
+  x[0] = (vf)_mm256_permute2f128_ps(first, second, 0x20);
+  x[1] = (vf)_mm256_permute2f128_ps(first, second, 0x31);
+#else
+  (void)x;
+#endif
+}
 VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x) {
+#if VF_LANES == 8
   if (dtype == FT_BF16) {
-    const vu both = *(const vu_at *)((const uint16_t *)array + index);
-    x[0] = (vf)(both << 16);
-    x[1] = (vf)(both & V_HIGH_HALVES);
-  } else {
-    x[0] = v_load_as(array, index, dtype);
-    x[1] = v_load_as(array, index + VF_LANES, dtype);
+    const __m256i both = _mm256_loadu_si256((const __m256i_u *)((const uint16_t *)array + index)), zero = _mm256_setzero_si256();
+    x[0] = (vf)_mm256_unpacklo_epi16(zero, both);
+    x[1] = (vf)_mm256_unpackhi_epi16(zero, both);
+    return;
   }
+#endif
+  x[0] = v_load_as(array, index, dtype);
+  x[1] = v_load_as(array, index + VF_LANES, dtype);
+}
+/* Floats in the order that elements of `dtype` have. */
+VF_INLINE void v_load_two_beside(const float *p, int dtype, vf *x) {
+  if (!V_CROSSED(dtype)) {
+    x[0] = v_load(p);
+    x[1] = v_load(p + VF_LANES);
+    return;
+  }
+#if VF_LANES == 8
+  x[0] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 8), 1);
+  x[1] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4)), _mm_loadu_ps(p + 12), 1);
+#endif
+}
+/* The low halves of two vectors, of which the high ones are zero, in the order of bf16; past the caches at a multiple of the vector's size. */
+VF_INLINE void v_store_two_halves(uint16_t *to, vu first, vu second, bool past_cache) {
+#if VF_LANES == 8
+  const __m256i both = _mm256_packus_epi32((__m256i)first, (__m256i)second);
+  if (past_cache) _mm256_stream_si256((__m256i *)(void *)to, both);
+  else _mm256_storeu_si256((__m256i_u *)(void *)to, both);
+#else
+  (void)past_cache;
+  *(vh_at *)to = v_low_halves(first);
+  *(vh_at *)(to + VF_LANES) = v_low_halves(second);
+#endif
+}
+VF_INLINE bool v_any_is_nan(vf a, vf b) {
+#if VF_LANES == 16
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q) != 0;
+#elif VF_LANES == 8
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q)) != 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_ps(_mm_cmpunord_ps((__m128)a, (__m128)b)) != 0;
+#else
+  return vmaxvq_u32((uint32x4_t)((a != a) | (b != b))) != 0;
+#endif
 }
 VF_INLINE void v_store_two_as(void *array, int64_t index, int dtype, const vf *x, bool past_cache) {
   if (dtype == FT_BF16) {
-    const vu both = (v_rounded_to_bf16(x[0]) >> 16) | (v_rounded_to_bf16(x[1]) & V_HIGH_HALVES);
-    uint16_t *to = (uint16_t *)array + index;
-    if (past_cache) v_store_past((float *)(void *)to, (vf)both);
-    else *(vu_at *)to = both;
+    vu first = v_bf16_of_number(x[0]), second = v_bf16_of_number(x[1]);
+    if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {
+      first = v_bf16_of(x[0]);
+      second = v_bf16_of(x[1]);
+    }
+    v_store_two_halves((uint16_t *)array + index, first, second, past_cache);
   } else if (dtype == FT_F32 && past_cache) {
     v_store_past((float *)array + index, x[0]);
     v_store_past((float *)array + index + VF_LANES, x[1]);

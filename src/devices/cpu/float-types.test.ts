@@ -34,17 +34,22 @@ function longAttention(dtype: DType): Sample {
   };
 }
 
-/** Wider than a buffer of a kernel. */
+/** Wider than a buffer of a kernel; more tokens than are summed at a time, and a rest. */
 function wideNorm(dtype: DType): { readonly name: string; readonly sample: Sample }[] {
-  const [x, w, s] = [tensor(dtype, 1, 3, 1531), tensor('f32', 1531), tensor('f32', 1, 3)];
-  return [
-    { name: 'rmsnorm', sample: { name: `wide ${dtype}`, inputs: [x, w], attrs: { epsilon: 1e-5 } } },
-    { name: 'rmsnorm_backward', sample: { name: `wide ${dtype}`, inputs: [x, w, tensor('f32', 1, 3, 1), x], attrs: {} } },
-    { name: 'layernorm', sample: { name: `wide ${dtype}`, inputs: [x, w, w], attrs: { epsilon: 1e-5 } } },
-    { name: 'layernorm_backward', sample: { name: `wide ${dtype}`, inputs: [x, w, s, s, x], attrs: {} } },
-    { name: 'rotary', sample: { name: `wide ${dtype}`, inputs: [tensor(dtype, 1, 3, 2 * 1534), tensor('f32', 1, 3, 1534)], attrs: { inverse: 0 } } },
-    { name: 'swiglu_backward', sample: { name: `wide ${dtype}`, inputs: [x, x, x], attrs: {} } },
+  const [tokens, width] = [7, 1531];
+  const [x, w, s, r] = [tensor(dtype, 1, tokens, width), tensor('f32', width), tensor('f32', 1, tokens), tensor('f32', 1, tokens, 1)];
+  const wide: readonly (readonly [string, Sample['inputs'], Sample['attrs']])[] = [
+    ['rmsnorm', [x, w], { epsilon: 1e-5 }],
+    ['rmsnorm_backward', [x, w, r, x], {}],
+    ['rmsnorm_weight_gradient', [x, r, x], { width, accumulate: 0 }],
+    ['layernorm', [x, w, w], { epsilon: 1e-5 }],
+    ['layernorm_backward', [x, w, s, s, x], {}],
+    ['layernorm_weight_gradient', [x, s, s, x], { accumulate: 0 }],
+    ['column_sum', [x], { accumulate: 0 }],
+    ['rotary', [tensor(dtype, 1, tokens, 2 * 1534), tensor('f32', 1, tokens, 1534)], { inverse: 0 }],
+    ['swiglu_backward', [x, x, x], {}],
   ];
+  return wide.map(([name, inputs, attrs]) => ({ name, sample: { name: `wide ${dtype}`, inputs, attrs } }));
 }
 
 const CASES = [
@@ -94,6 +99,24 @@ describe.each(targets)('%s', (isa) => {
     expect(sameBytes(await one(all, 'f32', dtype), encodeElements(dtype, all))).toBe(true);
     const between = Array.from(all.subarray(1)).flatMap((x, i) => [0.5, 0.499, 0.501].map((part) => Math.fround(x + ((all[i] ?? 0) - x) * part))).filter(Number.isFinite);
     expect(sameBytes(await one(Float64Array.from(between), 'f32', dtype), encodeElements(dtype, between))).toBe(true);
+  });
+
+  it('rounding a NaN gives a NaN, whatever its bits are and whatever is beside it', async () => {
+    const nans = [0x7fffffff, 0xffffffff, 0x7f800001, 0xff800001, 0x7fc00000];
+    const bits = Uint32Array.from({ length: 75 }, (_, i) => (i % 7 === 3 ? nans[i % nans.length]! : 0x3f800000 + i * 65536)); // powers of two and sums of two
+    const values = new Float32Array(bits.buffer);
+    for (const [index, dtype] of [[1, 'bf16'], [2, 'f16']] as const) {
+      const types = { inputs: [tensor('f32', bits.length)], outputs: [tensor(dtype, bits.length)] };
+      const [y] = await runOp(device, { op: 'cast', ...types, values: [new Uint8Array(bits.buffer)], attrs: { to: index } });
+      expect([...decodeElements(dtype, y!)].map(Number.isNaN)).toEqual([...values].map(Number.isNaN));
+      if (dtype === 'bf16') expect([...decodeElements(dtype, y!)]).toEqual([...values]);
+    }
+    const scalars = [tensor('f32', 1), tensor('i32', 1), tensor('f32', 1)];
+    const [p] = await runOp(device, {
+      op: 'sgd', attrs: { momentum: 0, weightDecay: 0, first: 0, seed: 3 }, inputs: [tensor('bf16', bits.length), tensor('f32', bits.length), ...scalars], outputs: [tensor('bf16', bits.length)],
+      values: [new Float32Array(bits.length), new Uint8Array(bits.buffer), [-1], [1], [1]],
+    });
+    expect([...decodeElements('bf16', p!)]).toEqual([...values]);
   });
 
   it('an id outside a table in 16 bits gives a row of NaN', async () => {

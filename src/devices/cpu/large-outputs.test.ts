@@ -24,6 +24,9 @@ const CASES: readonly (readonly [string, Attrs, readonly ((rows: number) => Tens
   ['rmsnorm_backward', {}, [full, gain, perRow, full], [full]],
   ['layernorm', { epsilon: 1e-5 }, [full, gain, gain], [full, (rows) => tensor('f32', 1, rows), (rows) => tensor('f32', 1, rows)]],
   ['cast', { to: 0 }, [half], [full]],
+  ['cast', { to: 1 }, [full], [half]],
+  ['rmsnorm', { epsilon: 1e-5 }, [half, gain], [half, perRow]],
+  ['rmsnorm_backward', {}, [half, gain, perRow, half], [half]],
   ['add', {}, [half, half], [half]],
   ['swiglu_backward', {}, [half, half, half], [half, half]],
 ];
