@@ -5,7 +5,7 @@ import { chooseEngine, requireEmbedded, type Machine } from './choose-engine.ts'
 import type { PythonProbe } from './python.ts';
 
 const config = { model: 'm', dataset: 'd.jsonl' };
-const packages = { torch: '2.13.0', transformers: '5.24.0', safetensors: '0.8.0', numpy: '2.4.6', torchao: null, bitsandbytes: null };
+const packages = { torch: '2.13.0', transformers: '5.24.0', safetensors: '0.8.0', numpy: '2.4.6', torchao: null };
 const gpu: PythonProbe = { python: '3.12.1', executable: '/py', packages, devices: [{ kind: 'cuda', name: 'H200', bytes: 1, freeBytes: 1, bf16: true }] };
 
 const machine = (probe: PythonProbe | Error | undefined): Machine => ({

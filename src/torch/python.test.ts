@@ -24,7 +24,7 @@ describe('the Python of the worker', () => {
 });
 
 describe('what is missing', () => {
-  const packages = { torch: '2.13.0+cpu', transformers: '5.0.0', safetensors: '0.8.0', numpy: '2.4.6', torchao: null, bitsandbytes: null };
+  const packages = { torch: '2.13.0+cpu', transformers: '5.0.0', safetensors: '0.8.0', numpy: '2.4.6', torchao: null };
   const probe: PythonProbe = { python: '3.11.7', executable: '/py', packages };
 
   it('is nothing where all versions will do', () => {

@@ -13,7 +13,7 @@ const version = z.string().nullable();
 const probeSchema = z.object({
   python: z.string(),
   executable: z.string(),
-  packages: z.object({ torch: version, transformers: version, safetensors: version, numpy: version, torchao: version, bitsandbytes: version }),
+  packages: z.object({ torch: version, transformers: version, safetensors: version, numpy: version, torchao: version }),
   /** Besides the CPU. */
   devices: z.array(z.object({ kind: z.enum(['cuda', 'rocm', 'mps']), name: z.string(), bytes: z.number().nullable(), freeBytes: z.number().nullable(), bf16: z.boolean() })).exactOptional(),
   devicesError: z.string().exactOptional(),

@@ -114,6 +114,7 @@ function techniques() {
     { name: 'optimizer in backward', keys: { max_steps, optimizer_in_backward: true, max_grad_norm: 0 }, reference: { max_steps, max_grad_norm: 0 } },
     { name: 'eager attention, zero2, recompute', keys: { max_steps, attn_implementation: 'eager', nproc_per_node: 2, sharding: 'zero2', gradient_checkpointing: true, per_device_train_batch_size: 1 }, reference: { max_steps } },
     { name: 'fsdp with shards on the host', keys: { max_steps, nproc_per_node: 2, cpu_offload: true }, reference: { max_steps } },
+    { name: 'one rank with its shards on the host', keys: { max_steps, sharding: 'fsdp', cpu_offload: true }, reference: { max_steps } },
     ...(/** @type {const} */ (['lion', 'sgd', 'adafactor'])).map((optim) => ({ name: optim, keys: { ...slow, optim } })),
     { name: 'lion on 2 ranks, fsdp', keys: { ...slow, optim: 'lion', nproc_per_node: 2 } },
     { name: 'a frozen embedding', keys: { max_steps, freeze: ['model.embed_tokens*'] } },

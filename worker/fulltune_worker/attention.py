@@ -8,6 +8,8 @@ import torch
 
 from .batches import MicroBatch
 
+FLEX_BLOCK = 128
+
 
 def attention_mask(batch: MicroBatch, kind: str, dtype: torch.dtype) -> Any:
     """
@@ -28,10 +30,26 @@ def attention_mask(batch: MicroBatch, kind: str, dtype: torch.dtype) -> Any:
 
 
 def _block_mask(document_start: torch.Tensor) -> Any:
-    from torch.nn.attention.flex_attention import create_block_mask
+    """
+    Documents lie one after another, so that the first and the last query of a block tell which blocks of keys it sees a part of, and which whole:
+    what create_block_mask finds, but without a mask of every pair on the way.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
 
     def sees(row: torch.Tensor, _head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         return (document_start[row, query] == document_start[row, key]) & (query >= key)
 
-    rows, length = document_start.shape
-    return create_block_mask(sees, rows, None, length, length, device=document_start.device)
+    length = document_start.shape[1]
+    first = torch.arange(0, length, FLEX_BLOCK, device=document_start.device)
+    last = (first + FLEX_BLOCK - 1).clamp(max=length - 1)
+    from_key, to_key = (document_start[:, position].unsqueeze(2) for position in (first, last))
+    query = first.unsqueeze(1)
+    some = (from_key <= last) & (first <= query)
+    whole = (to_key <= first) & (first < query) & (query + FLEX_BLOCK <= length)
+    return BlockMask.from_kv_blocks(*_listed(some & ~whole), *_listed(whole), BLOCK_SIZE=FLEX_BLOCK, mask_mod=sees, seq_lengths=(length, length))
+
+
+def _listed(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """bool [B,Q,K] → how many blocks of keys each block of queries has [B,1,Q], and which, those first [B,1,Q,K]."""
+    marked = blocks.unsqueeze(1).int()
+    return marked.sum(-1, dtype=torch.int32), marked.argsort(dim=-1, descending=True, stable=True).int()

@@ -30,6 +30,16 @@ class _ElementWise(torch.optim.Optimizer):
                 momentum = _local(state["momentum"]) if state else None
                 store(value, self.updated(group, value.float(), gradient, momentum))
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """torch gives state the type of its parameter; momentum stays f32, also beside bf16."""
+        super().load_state_dict(state_dict)
+        indices = [index for group in state_dict["param_groups"] for index in group["params"]]
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        for index, parameter in zip(indices, parameters, strict=True):
+            stored = state_dict["state"].get(index, {})
+            if "momentum" in stored:
+                self.state[parameter]["momentum"] = stored["momentum"].to(parameter.device, torch.float32)
+
     def has_momentum(self, group: dict[str, Any]) -> bool:
         return True
 

@@ -32,19 +32,21 @@ class Ranks:
 
 
 def join_ranks(plan: Plan, device: str, timeout_seconds: float) -> Ranks:
-    """Reads what torchrun set, picks the device, and starts the process group when there are several ranks."""
+    """Reads what torchrun set, picks the device, and starts the process group when there are several ranks, or one that keeps shards on the host."""
     rank, local_rank, world_size = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")))
     if world_size != plan.world_size:
         raise JobError(f"the plan is for {plan.world_size} ranks; {world_size} were started", "Start as many as the plan says, or make a new plan.")
     place = _device(device, local_rank)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    if world_size > 1:
+    if world_size > 1 or plan.sharding != "none":
         # The CPU backend stays beside NCCL: norms of offloaded shards are summed on the host.
         backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
         # The launcher's watch ends a run that hangs and says which rank does; the collectives wait longer, for runs that nobody watches.
         patience = timedelta(seconds=2 * timeout_seconds + 60)
-        dist.init_process_group(backend, timeout=patience, device_id=place if place.type == "cuda" else None)
+        # One rank is started without torchrun, which would say where the ranks meet.
+        alone: dict[str, Any] = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world_size == 1 else {}
+        dist.init_process_group(backend, timeout=patience, device_id=place if place.type == "cuda" else None, **alone)
     return Ranks(rank, world_size, local_rank, place)
 
 

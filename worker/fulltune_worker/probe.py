@@ -10,7 +10,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("torch", "transformers", "safetensors", "numpy", "torchao", "bitsandbytes")
+PACKAGES = ("torch", "transformers", "safetensors", "numpy", "torchao")
 
 
 def versions() -> dict[str, str | None]:

@@ -61,9 +61,11 @@ def _report(error: BaseException, signs: Signs, ranks: Ranks | None) -> int:
     return 1
 
 
+OUT_OF_MEMORY_WORDS = ("can't allocate memory", "out of memory", "Cannot allocate memory", "STATUS_ALLOC_FAILED")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of the device, or of the host: torch's CPU allocator raises a plain RuntimeError."""
-    text = str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(words in text for words in ("can't allocate memory", "out of memory", "Cannot allocate memory"))
-    )
+    """Of the device, or of the host: torch's CPU allocator, and cuBLAS for its workspace, raise a plain RuntimeError."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY_WORDS)

@@ -16,7 +16,8 @@ from fulltune_worker.train import Run
 
 def main(paths: list[str]) -> int:
     jobs = [load_job(Path(path)) for path in paths]
-    ranks = join_ranks(jobs[0].plan, "cpu", 200)
+    plans = [job.plan for job in jobs]
+    ranks = join_ranks(next((plan for plan in plans if plan.sharding != "none"), plans[0]), "cpu", 200)
     for job in jobs:
         events = Events(job.paths.events if ranks.first else None)
         try:

@@ -3,7 +3,7 @@
 import unittest
 
 import torch
-from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 from fulltune_worker.attention import attention_mask
@@ -29,6 +29,20 @@ class Masks(unittest.TestCase):
         eager = (query @ key.transpose(2, 3) / 4 + attention_mask(batch, "eager", torch.float32)).softmax(-1) @ value
         torch.testing.assert_close(flexible, written, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(eager, written, atol=1e-5, rtol=1e-5)
+
+    def test_blocks_are_those_of_every_pair(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        for length in (100, 128, 300, 1024):
+            for documents in (1, 3, 40):
+                begins = torch.rand(2, length, generator=generator) < documents / length
+                starts = torch.where(begins, torch.arange(length), 0).cummax(1).values
+                found = attention_mask(batch_of(starts), "flex", torch.float32)
+                pairs = create_block_mask(found.mask_mod, 2, None, length, length, device="cpu")
+                for ours, theirs in zip(found.as_tuple(), pairs.as_tuple(), strict=True):
+                    if isinstance(theirs, torch.Tensor):
+                        self.assertTrue(torch.equal(ours, theirs))
+                    elif theirs is not pairs.mask_mod:
+                        self.assertEqual(ours, theirs)
 
     def test_documents_are_kept_apart(self) -> None:
         torch.manual_seed(0)

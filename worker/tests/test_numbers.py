@@ -1,10 +1,11 @@
-"""Rounding, loss scale and loss, by themselves."""
+"""Rounding, momentum, loss scale and loss, by themselves."""
 
 import unittest
 
 import torch
 
 from fulltune_worker.errors import NotFiniteError
+from fulltune_worker.lion import Lion, Sgd
 from fulltune_worker.loss import summed_loss
 from fulltune_worker.loss_scale import LossScale
 from fulltune_worker.stochastic import store
@@ -18,6 +19,19 @@ class Numbers(unittest.TestCase):
         store(target, value)
         self.assertEqual(sorted(set(target.tolist())), [1.0, 1.0078125])
         self.assertAlmostEqual(target.double().mean().item(), 1 + 2**-10, delta=5e-5)
+
+    def test_momentum_of_bf16_parameters_comes_back_in_f32(self) -> None:
+        for make in (lambda groups: Lion(groups, 1e-3, (0.9, 0.99)), lambda groups: Sgd(groups, 1e-3, 0.9), lambda groups: Sgd(groups, 1e-3, 0.0)):
+            torch.manual_seed(3)
+            parameter = torch.nn.Parameter(torch.randn(5, dtype=torch.bfloat16))
+            parameter.grad = torch.randn(5, dtype=torch.bfloat16)
+            before, after = make([{"params": [parameter]}]), make([{"params": [parameter]}])
+            before.step()
+            after.load_state_dict(before.state_dict())
+            kept, loaded = [optimizer.state[parameter].get("momentum") for optimizer in (before, after)]
+            if kept is not None:
+                torch.testing.assert_close(loaded, kept, rtol=0, atol=0)
+            after.step()
 
     def test_loss_scale_halves_and_goes_on(self) -> None:
         scale = LossScale(True, None)
