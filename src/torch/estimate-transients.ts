@@ -97,8 +97,8 @@ function keptBytes({ recompute }: TorchCase, { tokens, perToken }: StepSizes, la
 export function forwardPeak(given: TorchCase, sizes: StepSizes): Transient {
   const { shape, rowLength, attention } = given;
   const { tokens, stream, element, perToken, castLayer, castHead, gatheredRoot, gatheredLayers, accumulated } = sizes;
-  // Final norm with its input and output, the embedding's output; with a mask, one byte per pair.
-  const outside = tokens * (F32 + 2 * stream + element) * shape.width + (attention === 'masked' ? tokens * rowLength : 0);
+  // Final norm with its input and output, the embedding's output; with a mask, one element per pair.
+  const outside = tokens * (F32 + 2 * stream + element) * shape.width + (attention === 'masked' ? element * tokens * rowLength : 0);
   const kept = Array.from({ length: shape.layers }, (_, layer) => keptBytes(given, sizes, layer)).reduce((sum, each) => sum + each, outside);
   const atLoss: Transient = {
     gradients: accumulated, gathered: gatheredRoot + gatheredLayers + shape.layers * castLayer + castHead, activations: kept, logits: logitBytes(given, sizes), workspace: libraryBytes(given),

@@ -13,8 +13,8 @@ FLEX_BLOCK = 128
 
 def attention_mask(batch: MicroBatch, kind: str, dtype: torch.dtype) -> Any:
     """
-    What transformers takes as `attention_mask`: None where causal attention is all (SDPA then uses its causal kernel); else bool [B,1,T,T], true
-    where a query sees a key (`sdpa`); the same as a bias of `dtype` (`eager`); or a FlexAttention BlockMask (`flex`).
+    What transformers takes as `attention_mask`: None where causal attention is all (SDPA then uses its causal kernel); else a bias [B,1,T,T] of `dtype`,
+    0 where a query sees a key (a bool one would become a bias in every layer, and each would be saved); or a FlexAttention BlockMask (`flex`).
     """
     if kind == "flex":
         return _block_mask(batch.document_start)
@@ -24,8 +24,6 @@ def attention_mask(batch: MicroBatch, kind: str, dtype: torch.dtype) -> Any:
     causal = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device).tril()
     same = batch.document_start.unsqueeze(2) == batch.document_start.unsqueeze(1)
     sees = (same & causal).unsqueeze(1)
-    if kind == "sdpa":
-        return sees
     return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
 
 

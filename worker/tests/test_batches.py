@@ -45,7 +45,7 @@ class Batches(unittest.TestCase):
 
     def test_masks_keep_documents_apart(self) -> None:
         file = TokenFile(self.path)
-        sees = attention_mask(lay_out(file, [[0, 1]], 6, 1), "sdpa", torch.float32)[0, 0].int().tolist()
+        sees = attention_mask(lay_out(file, [[0, 1]], 6, 1), "sdpa", torch.float32)[0, 0].eq(0).int().tolist()
         self.assertEqual(sees, [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 1]])
         self.assertIsNone(attention_mask(lay_out(file, [[2]], 6, 1), "sdpa", torch.float32))
         file.close()
