@@ -60,6 +60,7 @@ def grid(on_gpu, memory_gib):
             add(shape, 4, 128, "bf16-weights")
         add("tiny-llama", 1, 128, "f32")
         add("tiny-llama", 8, 256, "f32", attention="eager")
+        add("tiny-llama", 8, 256, "f32", attention="masked")
         add("tiny-llama", 4, 128, "f32", optimizer="AdamW(foreach)")
         add("tiny-llama", 4, 128, "f32", optimizer="SGD")
         add("tiny-llama", 4, 128, "f32", recompute="layers:2")
@@ -68,7 +69,8 @@ def grid(on_gpu, memory_gib):
         add("tiny-qwen2", 8, 256, "f32")
         return rows
     for shape in ["SmolLM2-135M", "gpt2", "Qwen2.5-0.5B"]:
-        for precision in ["f32", "bf16", "bf16-weights"]:
+        add(shape, 4, 1024, "f32", attention="masked" if shares_keys(shape) else "sdpa")
+        for precision in ["bf16", "bf16-weights"]:
             add(shape, 4, 1024, precision)
         add(shape, 8, 1024, "bf16", recompute="full")
         add(shape, 8, 1024, "bf16", recompute="selective")
@@ -92,10 +94,19 @@ def grid(on_gpu, memory_gib):
     return [row for row in rows if parameters_of(row["shape"]) * (8 if row["precision"] == "bf16-weights" else 16) < memory_gib * GIB]
 
 
+def shares_keys(shape):
+    heads, kv_heads = SHAPES[shape][3:5]
+    return kv_heads < heads
+
+
 def parameters_of(shape):
     architecture, layers, hidden, heads, kv_heads, head_dim, ffn, vocab, tied = SHAPES[shape]
     gated = 2 if architecture == "GPT2LMHeadModel" else 3
     return layers * (hidden * (2 * heads + 2 * kv_heads) * head_dim + gated * hidden * ffn) + vocab * hidden * (1 if tied else 2)
+
+
+# masked: SDPA with a bias, as the worker has it on a GPU where its fused kernels would not let query heads share keys.
+IMPLEMENTATIONS = {"sdpa": "sdpa", "masked": "sdpa", "eager": "eager"}
 
 
 def build_model(config, shape=None, attention=None):
@@ -119,7 +130,7 @@ def build_model(config, shape=None, attention=None):
     settings.use_cache = False
     dtype = torch.bfloat16 if config["precision"] == "bf16-weights" else torch.float32
     with torch.device(config["device"]):
-        model = transformers.AutoModelForCausalLM.from_config(settings, attn_implementation=attention or config["attention"], dtype=dtype)
+        model = transformers.AutoModelForCausalLM.from_config(settings, attn_implementation=IMPLEMENTATIONS[attention or config["attention"]], dtype=dtype)
     return model.train()
 
 
@@ -166,19 +177,28 @@ def build_optimizer(model, name):
     raise ValueError(f"optimizer '{name}': there are AdamW(fused), AdamW(foreach), AdamW(loop), SGD, Adafactor")
 
 
-def loss_of(model, ids, loss):
+def causal_bias(ids, dtype):
+    """[B,1,T,T], 0 where a query sees a key."""
+    import torch
+
+    rows, length = ids.shape
+    hidden = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
+    return torch.zeros(rows, 1, length, length, dtype=dtype, device=ids.device).masked_fill(hidden, torch.finfo(dtype).min)
+
+
+def loss_of(model, ids, loss, bias=None):
     """whole: as transformers computes it; chunked:N: projection and cross-entropy of N tokens at a time, computed again in backward."""
     import torch
     from torch.utils.checkpoint import checkpoint
 
     if loss == "whole":
-        return model(input_ids=ids, labels=ids, use_cache=False).loss
+        return model(input_ids=ids, labels=ids, attention_mask=bias, use_cache=False).loss
     tokens = int(loss.split(":")[1])
-    hidden = model.base_model(input_ids=ids, use_cache=False)[0][:, :-1].flatten(0, 1)
+    hidden = model.base_model(input_ids=ids, attention_mask=bias, use_cache=False)[0][:, :-1].flatten(0, 1)
     labels = ids[:, 1:].flatten()
 
     def part(rows, targets):
-        return torch.nn.functional.cross_entropy(model.lm_head(rows).float(), targets, reduction="sum")
+        return torch.nn.functional.cross_entropy(torch.nn.functional.linear(rows, model.lm_head.weight).float(), targets, reduction="sum")
 
     total = sum(checkpoint(part, hidden[i:i + tokens], labels[i:i + tokens], use_reentrant=False) for i in range(0, len(labels), tokens))
     return total / len(labels)
@@ -205,7 +225,8 @@ def measure_one(config):
 
     def step():
         with torch.autocast(device, low, enabled=low is not None):
-            loss = loss_of(model, ids, config["loss"])
+            bias = causal_bias(ids, low or model.dtype) if config["attention"] == "masked" else None
+            loss = loss_of(model, ids, config["loss"], bias)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

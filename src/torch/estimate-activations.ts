@@ -20,10 +20,15 @@ export function blockPrecision(precision: TorchPrecision, gathersLow: boolean): 
   return precision === 'bf16-weights' || gathersLow ? 'low' : 'autocast';
 }
 
+/**
+ * `fused`; `flex`: so too, but selective recompute does not see its result, which it computes again; `masked`: fused with a mask of every pair, for which
+ * k and v are repeated for every query head; `eager`: written out.
+ */
+export type BlockAttention = 'fused' | 'flex' | 'masked' | 'eager';
+
 export interface BlockOptions {
   readonly precision: BlockPrecision;
-  /** `fused`; `masked`: fused with a mask of every pair, for which k and v are repeated for every query head; `eager`: written out. */
-  readonly attention: 'fused' | 'masked' | 'eager';
+  readonly attention: BlockAttention;
   /** T */
   readonly rowLength: number;
   /** torch.compile of the block: norms are fused with what reads them and keep their input alone. */
@@ -36,7 +41,7 @@ export interface BlockBytes {
   readonly saved: number;
   /** The block's input. */
   readonly input: number;
-  /** Input, and the results of every product and of attention. */
+  /** Input, and the results of every product and of attention, where it is kept. */
   readonly products: number;
   /** The same with every second product left out, as torchtitan's selective checkpointing does. */
   readonly everySecondProduct: number;
@@ -63,7 +68,7 @@ export function blockBytes(shape: ModelShape, options: BlockOptions): BlockBytes
     inputCopies(shape, { element, stream, precision }, upProducts * active) +
     mlpTensors(shape) * element * F * active +
     dropoutBytes(shape, { element, isEager, ...options });
-  const attentionResult = element * H * K + (isEager ? 0 : F32 * H);
+  const attentionResult = attention === 'flex' ? 0 : element * H * K + (isEager ? 0 : F32 * H);
   const products = [H * K, G * K, G * K, D, ...(isGated ? [F, F] : [F]), D].map((columns) => element * columns);
   return {
     saved,

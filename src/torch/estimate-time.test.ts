@@ -12,11 +12,13 @@ import { mfu, modelFlops, type TorchCase } from './torch-case.ts';
 const PEAK_TFLOPS = { 'A100-80GB': 312, 'A100-40GB': 312, 'H100-80GB': 989.4 } as const;
 const ADAMW = { kind: 'adamw', beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0 } as const;
 
-/** fms-fsdp gives MFU in whole percent and speeds in tens, and for 70B its own count of FLOPs: 0.2 points cannot be asked of that. */
+/** fms-fsdp gives MFU in whole percent: half a point more or less is its rounding. */
 const ROUNDED = /fms-fsdp/;
+/** Listed as 0.55, where the formula that fits its other rows gives 0.586, and products without attention, which fit none of them, 0.544. */
+const CONTRADICTS_ITS_SOURCE = ['m095'];
 
 describe('MFU', () => {
-  it('is within 0.2 points of every listed value that is not rounded to a whole percent', () => {
+  it('is within 0.2 points of every listed value, and of what was rounded to a whole percent', () => {
     const compared = MEASURED_SPEED.flatMap(([id, source, model, parameters, layers, width, , , , , precision, , rowLength, , , , , gpu, tokensPerSecond, listed]) => {
       if (parameters === null || layers === null || width === null || tokensPerSecond === null) return [];
       const flops = modelFlops({ parameters, layers, attentionWidth: width, rowLength });
@@ -27,6 +29,7 @@ describe('MFU', () => {
     console.log(`MFU of ${exact.length} rows: largest difference ${Math.max(...exact.map(({ points }) => Math.abs(points))).toFixed(3)} points; rounded rows: ${compared.filter(({ isRounded }) => isRounded).map(({ id, points }) => `${id} ${points.toFixed(2)}`).join(', ')}`);
     expect(exact.length).toBeGreaterThan(105);
     expect(exact.filter(({ points }) => Math.abs(points) > 0.2)).toEqual([]);
+    expect(compared.filter(({ isRounded, points }) => isRounded && Math.abs(points) > 0.5 + 0.2).map(({ id }) => id)).toEqual(CONTRADICTS_ITS_SOURCE);
   });
 
   it('cannot be computed where the source gives no speed or no size', () => {

@@ -104,13 +104,13 @@ function peakTflops({ precision }: TorchCase, { halfTflops, singleTflops, hasBf1
 }
 
 /** Work of a step over what the model needs. A layer computed again is one more forward, a third of forward and backward; chunked loss projects again. */
-function workAgain({ shape, recompute, loss }: TorchCase): { readonly again: { readonly products: number; readonly attention: number; readonly others: number }; readonly headAgain: number } {
+function workAgain({ shape, recompute, loss, attention }: TorchCase): { readonly again: { readonly products: number; readonly attention: number; readonly others: number }; readonly headAgain: number } {
   const headAgain = loss.kind === 'chunked' ? 1 : 0;
   switch (recompute.kind) {
     case 'none':
       return { again: { products: 1, attention: 1, others: 1 }, headAgain };
     case 'selective':
-      return { again: { products: 1, attention: 1, others: 4 / 3 }, headAgain };
+      return { again: { products: 1, attention: attention === 'flex' ? 4 / 3 : 1, others: 4 / 3 }, headAgain };
     case 'every-second-product':
       return { again: { products: 7 / 6, attention: 1, others: 4 / 3 }, headAgain };
     case 'layers': {

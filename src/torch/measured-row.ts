@@ -31,7 +31,7 @@ export function caseOfRow(row: MeasuredRow): RowCase | undefined {
   const given: TorchCase = {
     shape: shapeOfRow(id, row, number), rowLength: number('seq_len'), microBatchSize: number('micro_batch'), accumulationSteps: number('grad_accum'), worldSize: number('n_gpu'), ranksPerNode: number('n_gpu'),
     precision: pick(id, 'dtype', row, { fp32: 'f32', amp_bf16: 'bf16', amp_fp16: 'f16', pure_bf16: 'bf16-weights' } as const),
-    attention: pick(id, 'attention', row, { sdpa: 'fused', eager: 'eager' } as const), recompute: recomputeOf(id, row, number('layers')), loss: lossOf(id, row),
+    attention: pick(id, 'attention', row, { sdpa: 'fused', masked: 'masked', eager: 'eager' } as const), recompute: recomputeOf(id, row, number('layers')), loss: lossOf(id, row),
     ...optimizerOf(id, row), update: 'after-backward', sharding: pick(id, 'sharding', row, { none: 'none', ddp: 'ddp', zero2: 'zero2', fsdp: 'fsdp' } as const), cpuOffload: false, compiled: false,
     frozenParameters: 0, gradientsStay: false, ...(contextBytes === undefined ? {} : { contextBytes }),
   };

@@ -102,7 +102,7 @@ function makePlan(config: RunConfig, { settings, model, data, frozen }: RunInput
 /** The plan of a run on the CPU with the memory that it will take, unless it says so already. */
 function expectedOnHost(made: FoundPlan, { model, frozen }: RunInputs): FoundPlan {
   if (made.plan.expected !== undefined) return made;
-  const bytes = Math.round(estimateResidentBytes(caseOfPlan(shapeOfConfig(model.name, model.config), made.plan, countFrozen(frozen, model).count)));
+  const bytes = Math.round(estimateResidentBytes(caseOfPlan(shapeOfConfig(model.name, model.config), made.plan, { frozenParameters: countFrozen(frozen, model).count })));
   return {
     ...made, plan: { ...made.plan, expected: { peakBytes: bytes, stepMs: null } },
     notices: [...made.notices, `on the CPU each rank will take about ${formatBytes(bytes)}, an estimate: what the system's allocator keeps of freed memory can be a third more`],

@@ -1,6 +1,8 @@
 /** What is estimated: a TorchPlan with the model's shape, or a published run whose details no plan of ours has. */
 
 import type { TorchLoss, TorchPlan, TorchRecompute } from '../run/torch-plan.ts';
+import type { Accelerator } from './accelerators.ts';
+import type { BlockAttention } from './estimate-activations.ts';
 import { countShape, type ModelShape } from './model-shape.ts';
 
 export interface TorchCase {
@@ -13,7 +15,7 @@ export interface TorchCase {
   readonly worldSize: number;
   readonly ranksPerNode: number;
   readonly precision: TorchPlan['precision'];
-  readonly attention: 'fused' | 'masked' | 'eager';
+  readonly attention: BlockAttention;
   /** `offloaded`: layers' inputs wait in the host's memory. */
   readonly recompute: Exclude<TorchRecompute, { readonly kind: 'layers' }> | { readonly kind: 'layers'; readonly layers: number; readonly offloaded?: boolean } | { readonly kind: 'every-second-product' };
   readonly loss: TorchLoss | { readonly kind: 'upcast' };
@@ -33,11 +35,12 @@ export interface TorchCase {
   readonly onHost?: boolean;
 }
 
-/** As the worker carries a plan out: fused AdamW, gradients freed after the update. */
-export function caseOfPlan(shape: ModelShape, plan: TorchPlan, frozenParameters = 0): TorchCase {
+/** As the worker carries a plan out: fused AdamW, gradients freed after the update. On the CPU without `accelerator`. */
+export function caseOfPlan(shape: ModelShape, plan: TorchPlan, { frozenParameters = 0, accelerator }: { readonly frozenParameters?: number; readonly accelerator?: Pick<Accelerator, 'hasBf16'> } = {}): TorchCase {
   const { batch, packing } = plan;
-  // A mask is needed where several documents share a row; FlexAttention has it as a function.
-  const attention = plan.attention === 'eager' ? 'eager' : plan.attention === 'sdpa' && packing.packed ? 'masked' : 'fused';
+  // A mask is needed where several documents share a row, which FlexAttention has as a function, and where a fused kernel would not let query heads share keys.
+  const sharesKeys = shape.keyValueHeads < shape.heads && accelerator !== undefined && (plan.precision === 'f32' || !accelerator.hasBf16);
+  const attention = plan.attention !== 'sdpa' ? plan.attention : packing.packed || sharesKeys ? 'masked' : 'fused';
   return {
     shape, rowLength: packing.rowLengths.at(-1)!, microBatchSize: batch.microBatchSize, accumulationSteps: batch.accumulationSteps, worldSize: plan.worldSize, ranksPerNode: plan.ranksPerNode,
     precision: plan.precision, attention, recompute: plan.recompute, loss: plan.loss, optimizer: plan.optimizer,

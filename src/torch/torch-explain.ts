@@ -47,12 +47,12 @@ export const TORCH_TECHNIQUES: readonly TorchTechnique[] = [
   { name: 'attention', with: [], value: ({ attention }) => ATTENTIONS[attention], brief: () => '' },
 ];
 
-function recomputeText({ recompute }: TorchPlan): string {
+function recomputeText({ recompute, attention }: TorchPlan): string {
   switch (recompute.kind) {
     case 'none':
       return 'none';
     case 'selective':
-      return 'selective: results of products and attention are kept';
+      return attention === 'flex' ? 'selective: results of products are kept' : 'selective: results of products and attention are kept';
     case 'layers':
       return `of the first ${recompute.layers} layers, which keep their input only`;
     default:

@@ -13,7 +13,7 @@ export interface TorchCandidate extends TorchCandidatePlan {
 }
 
 export function evaluateTorch({ shape, device, frozenParameters }: Pick<TorchRequest, 'shape' | 'device' | 'frozenParameters'>, candidate: TorchCandidatePlan): TorchCandidate {
-  const given = caseOfPlan(shape, candidate.plan, frozenParameters);
+  const given = caseOfPlan(shape, candidate.plan, { frozenParameters, accelerator: device.accelerator });
   const memory = estimateMemory(given);
   return { ...candidate, memory, time: estimateTime(given, device), neededBytes: neededBytes(memory.deviceBytes) };
 }

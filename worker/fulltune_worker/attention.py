@@ -11,9 +11,9 @@ from .batches import MicroBatch
 FLEX_BLOCK = 128
 
 
-def attention_mask(batch: MicroBatch, kind: str, dtype: torch.dtype) -> Any:
+def attention_mask(batch: MicroBatch, kind: str, dtype: torch.dtype, causal_kernel: bool = True) -> Any:
     """
-    What transformers takes as `attention_mask`: None where causal attention is all (SDPA then uses its causal kernel); else a bias [B,1,T,T] of `dtype`,
+    What transformers takes as `attention_mask`: None where causal attention is all and SDPA has a `causal_kernel` for it; else a bias [B,1,T,T] of `dtype`,
     0 where a query sees a key (a bool one would become a bias in every layer, and each would be saved); or a FlexAttention BlockMask (`flex`).
     """
     if kind == "flex":

@@ -34,7 +34,7 @@ class LossModel(nn.Module):
 
     def forward(self, batch: MicroBatch) -> torch.Tensor:
         """Sum of the losses of all labelled tokens in nats, f32 []."""
-        mask = attention_mask(batch, self.attention, self.compute_dtype)
+        mask = attention_mask(batch, self.attention, self.compute_dtype, self.has_causal_kernel)
         base = getattr(self.net, self.net.base_model_prefix)
         hidden = base(input_ids=batch.ids, attention_mask=mask, position_ids=batch.positions, use_cache=False).last_hidden_state
         head = self.net.get_output_embeddings()
@@ -45,6 +45,18 @@ class LossModel(nn.Module):
         if torch.is_autocast_enabled(self.device_type):
             return torch.get_autocast_dtype(self.device_type)
         return self.net.dtype
+
+    @property
+    def has_causal_kernel(self) -> bool:
+        """
+        CUDA's fused kernels let query heads share keys and values in 16 bits only, and from compute capability 8 on; else SDPA writes out the scores of
+        all pairs, for backward too. With a bias transformers repeats keys and values instead, and a fused kernel takes them.
+        """
+        config = self.net.config
+        shares = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
+        if self.device_type != "cuda" or not shares:
+            return True
+        return self.compute_dtype != torch.float32 and torch.cuda.get_device_capability() >= (8, 0)
 
     @property
     def layers(self) -> nn.ModuleList:

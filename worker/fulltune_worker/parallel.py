@@ -145,7 +145,8 @@ class Parallel:
 
     def gradient_norm(self) -> torch.Tensor:
         """Over all parameters and shards, f32 []."""
-        norm = torch.nn.utils.get_total_norm(self.gradients())
+        # Of each tensor in f32, also of bf16 gradients: torch's get_total_norm would round the sum to bf16.
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in self.gradients()]))
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def barrier(self) -> None:

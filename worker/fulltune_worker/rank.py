@@ -17,6 +17,8 @@ from .parallel import Ranks, join_ranks
 from .signs import Signs
 from .train import Run
 
+OUT_OF_MEMORY_WORDS = ("can't allocate memory", "out of memory", "Cannot allocate memory", "STATUS_ALLOC_FAILED")
+
 
 def run_rank(job: Job) -> int:
     signs = Signs(job, int(os.environ.get("RANK", "0")))
@@ -59,9 +61,6 @@ def _report(error: BaseException, signs: Signs, ranks: Ranks | None) -> int:
         return OUT_OF_MEMORY
     signs.failed("bug", f"{type(error).__name__}: {str(error)[:1000]}")
     return 1
-
-
-OUT_OF_MEMORY_WORDS = ("can't allocate memory", "out of memory", "Cannot allocate memory", "STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

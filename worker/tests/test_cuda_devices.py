@@ -68,8 +68,9 @@ class StandIn(_DummyBackendModule):
 
 
 class Fake(FakeTensorMode):
-    avoid_device_init = True
     """Nothing is made on the stand-in for true, not even what has known values."""
+
+    avoid_device_init = True
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
@@ -142,6 +143,16 @@ class Devices(unittest.TestCase):
     @unittest.skipIf(importlib.util.find_spec("torchao") is None, "torchao is not installed")
     def test_coded_moments_and_stochastic_rounding_stay_on_the_accelerator(self) -> None:
         self.check(CODED)
+
+    def test_keys_are_repeated_where_no_fused_kernel_shares_them(self) -> None:
+        model = build_model(self.path, plan_with({}))
+        model.device_type = "cuda"
+        for capability, low, expected in (((8, 0), None, False), ((8, 0), torch.bfloat16, True), ((7, 5), torch.float16, False)):
+            autocast = patch.object(type(model), "compute_dtype", low or torch.float32)
+            with autocast, patch("torch.cuda.get_device_capability", lambda capability=capability: capability):
+                self.assertEqual(model.has_causal_kernel, expected)
+        model.net.config.num_key_value_heads = 4
+        self.assertTrue(model.has_causal_kernel)
 
     def test_masks_lie_where_the_rows_are(self) -> None:
         with Fake():

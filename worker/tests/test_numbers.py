@@ -8,6 +8,7 @@ from fulltune_worker.errors import NotFiniteError
 from fulltune_worker.lion import Lion, Sgd
 from fulltune_worker.loss import summed_loss
 from fulltune_worker.loss_scale import LossScale
+from fulltune_worker.parallel import Parallel
 from fulltune_worker.stochastic import store
 
 
@@ -32,6 +33,17 @@ class Numbers(unittest.TestCase):
             if kept is not None:
                 torch.testing.assert_close(loaded, kept, rtol=0, atol=0)
             after.step()
+
+    def test_norm_of_bf16_gradients_is_f32(self) -> None:
+        torch.manual_seed(4)
+        parallel = object.__new__(Parallel)
+        parallel.module = torch.nn.Sequential(torch.nn.Linear(40, 30), torch.nn.Linear(30, 20)).to(torch.bfloat16)
+        for parameter in parallel.module.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        exact = torch.cat([parameter.grad.double().flatten() for parameter in parallel.module.parameters()]).norm()
+        norm = parallel.gradient_norm()
+        self.assertEqual(norm.dtype, torch.float32)
+        torch.testing.assert_close(norm.double(), exact, rtol=1e-6, atol=0)
 
     def test_loss_scale_halves_and_goes_on(self) -> None:
         scale = LossScale(True, None)
