@@ -63,7 +63,7 @@ describe('fulltune export', () => {
   it.each([
     ['PLAN --to trll', "--to 'trll' is no trainer that fulltune exports to (--to)\n  Did you mean trl?"],
     ['PLAN', "required option '--to <trainer>' not specified"],
-    ['PLAN --to trl', 'a config of TRL names the model, and the plan does not (export)\n  Give --config run.yaml'],
+    ['PLAN --to trl', 'a config of TRL names the model and the dataset, and the plan does not (export)\n  Give --model and --dataset, or --config run.yaml.'],
     ['PLAN --to trl --config DIR/run.yaml --train-batch-size 9', 'the settings say train_batch_size 9, and the plan has 8'],
     ['PLAN --to trl --config DIR/run.yaml --nproc-per-node 3', '8 rows per update cannot be shared equally among 3 ranks (plan)\n  Plan with --train-batch-size 6 or 9'],
     ['PLAN --to trl --config DIR/run.yaml --distributed ddpp', 'Allowed choices are none, ddp, fsdp, deepspeed, tpu.'],

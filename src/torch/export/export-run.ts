@@ -64,9 +64,11 @@ export function exportPlan(plan: TrainingPlan | TorchPlan, config: Partial<RunCo
 }
 
 function checkNeeds({ needs, title }: Trainer, { settings, totalSteps }: ExportedRun): void {
-  const remedy = 'Give --config run.yaml, or the setting as a flag.';
-  for (const key of ['model', 'dataset'] as const) {
-    if (needs.includes(key) && settings[key] === '') throw new FulltuneError('E_CONFIG', `a config of ${title} names the ${key}, and the plan does not`, { where: 'export', remedy });
+  const missing = (['model', 'dataset'] as const).filter((key) => needs.includes(key) && settings[key] === '');
+  if (missing.length > 0) {
+    throw new FulltuneError('E_CONFIG', `a config of ${title} names the ${missing.join(' and the ')}, and the plan does not`, {
+      where: 'export', remedy: `Give ${missing.map((key) => `--${key}`).join(' and ')}, or --config run.yaml.`,
+    });
   }
   if (needs.includes('steps') && totalSteps === undefined) {
     throw new FulltuneError('E_CONFIG', `${title} counts steps, and the plan does not say how many there are`, {
