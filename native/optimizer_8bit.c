@@ -207,7 +207,7 @@ static double *group_sums(const ft_call *call) { return (double *)(void *)(call-
 static void update_group(void *context, int64_t group, int thread) {
   (void)thread;
   const ft_call *call = context;
-  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], ft_ints(&call->in[7])[0]}};
+  const ft_range range = {(int64_t)call->attrs[4], {call->attrs[5], ft_ints(&call->in[7])[0]}, {NULL}};
   const block_rule rule = {
       .tables = tables_of(call),
       .gradient = ft_floats(&call->in[1]) + range.first,

@@ -45,21 +45,6 @@ static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* --- matrices --- */
 
-/* Rows that are read at a time, as memory gives more to several streams than to one: ROWS_ABREAST or 1, a constant. */
-#define ROWS_ABREAST 4
-#define FT_EACH_ROWS(row, rows, from, to, ...)                                \
-  do {                                                                        \
-    int64_t row = (from);                                                     \
-    for (; row + ROWS_ABREAST <= (to); row += ROWS_ABREAST) {                 \
-      enum { rows = ROWS_ABREAST };                                           \
-      __VA_ARGS__                                                             \
-    }                                                                         \
-    for (; row < (to); row++) {                                               \
-      enum { rows = 1 };                                                      \
-      __VA_ARGS__                                                             \
-    }                                                                         \
-  } while (0)
-
 /* Σ of squares of each row of a block, and of each column within it. */
 static void sum_block(void *context, int64_t block, int thread) {
   (void)thread;

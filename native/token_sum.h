@@ -58,10 +58,7 @@ static int64_t ft_token_sums_workspace(const ft_call *call, int threads) {
   return 4 * ft_cut_tokens(call->in[0].shape[0], call->in[0].shape[1]).count * call->out[0].count;
 }
 
-/* Rows that are added to the sums at a time, one after the other: the sums are loaded and stored once for all of them. */
-#define ROWS_ABREAST 4
-
-/* Adds results of a formula, of rows of `width` elements and `counts` numbers each; rows are ROWS_ABREAST or 1, a constant. */
+/* Adds results of a formula, of rows of `width` elements and `counts` numbers each: the sums are loaded and stored once for all `rows`, a constant. */
 VF_INLINE void ft_add_some_rows(float *sums, ft_row row, const float *const *numbers, int counts, int64_t first, int rows, int64_t width, int dtype, ft_formula *formula) {
   vf number[ROWS_ABREAST][MOST_NUMBERS];
   for (int r = 0; r < rows; r++) {
@@ -93,9 +90,7 @@ VF_INLINE void ft_add_some_rows(float *sums, ft_row row, const float *const *num
 }
 /* `row` begins at the first column of row 0. */
 VF_INLINE void ft_add_rows(float *sums, const ft_row *row, const float *const *numbers, int counts, int64_t first, int64_t rows, int64_t width, int dtype, ft_formula *formula) {
-  const int64_t end = first + rows;
-  for (; first + ROWS_ABREAST <= end; first += ROWS_ABREAST) ft_add_some_rows(sums, *row, numbers, counts, first, ROWS_ABREAST, width, dtype, formula);
-  for (; first < end; first++) ft_add_some_rows(sums, *row, numbers, counts, first, 1, width, dtype, formula);
+  FT_EACH_ROWS(begin, some, first, first + rows, { ft_add_some_rows(sums, *row, numbers, counts, begin, some, width, dtype, formula); });
 }
 
 #endif
