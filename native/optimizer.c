@@ -15,7 +15,7 @@ static void sum_square_blocks(const ft_call *call, int64_t from, int64_t to) {
     double lanes[DOUBLE_LANES] = {0};
     int64_t i = 0;
     for (; i + DOUBLE_LANES <= n; i += DOUBLE_LANES) {
-      __builtin_prefetch(x + i + 2 * ASK_AHEAD / 4, 0, 2);
+      __builtin_prefetch((const char *)(x + i) + 2 * ASK_AHEAD, 0, 2);
       for (int j = 0; j < DOUBLE_LANES; j++) lanes[j] += (double)x[i + j] * (double)x[i + j];
     }
     for (int j = 0; i < n; i++, j++) lanes[j] += (double)x[i] * (double)x[i];

@@ -40,14 +40,12 @@ VF_INLINE vu ft_rounded_at_random(vf x, vu element, vu second) {
   h = (h ^ (h >> 15) ^ second) * UINT32_C(0x846ca68b);
   return ((vu)x + ((h ^ (h >> 16)) & 0xffff)) >> 16;
 }
-VF_INLINE vu ft_quiet_nan_or(vf x, vu rounded) { return (vu)v_select(x != x, (vf)(((vu)x | 0x400000) >> 16), (vf)rounded); }
 
 /* Rounds at random. NaN stays NaN; infinities and what bf16 holds exactly stay as they are. */
 FT_OWN void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t key, int64_t index) {
   const vu first = (vu)v_splat_int((int32_t)((uint32_t)index + (uint32_t)key)), second = (vu)v_splat_int((int32_t)(key >> 32));
-  static const int32_t offsets[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
-  vf offset[2];
-  v_load_two_beside((const float *)(const void *)offsets, FT_BF16, offset);
+  vf offset[2] = {(vf)v_lane_index(), (vf)(v_lane_index() + VF_LANES)};
+  if (V_CROSSED(FT_BF16)) v_cross(offset);
   vu elements[2] = {first + (vu)offset[0], first + (vu)offset[1]};
   int64_t i = 0;
   for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
@@ -55,16 +53,13 @@ FT_OWN void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t k
     vu y[2];
     v_load_two_beside(from + i, FT_BF16, x);
     for (int v = 0; v < 2; v++) y[v] = ft_rounded_at_random(x[v], elements[v], second);
-    if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {
-      for (int v = 0; v < 2; v++) y[v] = ft_quiet_nan_or(x[v], y[v]);
-    }
-    v_store_two_halves(to + i, y[0], y[1], false);
+    v_store_two_rounded(to + i, x, y, false);
     for (int v = 0; v < 2; v++) elements[v] += 2 * VF_LANES;
   }
   FT_EACH_VECTOR(j, count, i, n, {
     const vf x = v_load_first(from + j, count);
     const vu element = first + (vu)v_splat_int((int32_t)j) + (vu)v_lane_index();
-    v_store_bits(to + j, v_low_halves(ft_quiet_nan_or(x, ft_rounded_at_random(x, element, second))), count);
+    v_store_bits(to + j, v_low_halves(v_quiet_nan_or(x, ft_rounded_at_random(x, element, second))), count);
   });
 }
 

@@ -155,12 +155,12 @@ VF_INLINE vu v_bf16_of_number(vf x) {
   const vu is_even = (vu)(((vu)x & 0x10000) == 0); /* -1 or 0 */
   return ((vu)x + 0x8000 + is_even) >> 16;
 }
-/* The same of any x. */
-VF_INLINE vu v_bf16_of(vf x) {
+/* `halves`, the low half of each an x rounded to bf16; where x is NaN a NaN instead. */
+VF_INLINE vu v_quiet_nan_or(vf x, vu halves) {
   const vu quiet = ((vu)x | (vu)v_splat_int(0x400000)) >> 16;
-  return (vu)v_select(x != x, (vf)quiet, (vf)v_bf16_of_number(x));
+  return (vu)v_select(x != x, (vf)quiet, (vf)halves);
 }
-VF_INLINE vh v_to_bf16(vf x) { return v_low_halves(v_bf16_of(x)); }
+VF_INLINE vh v_to_bf16(vf x) { return v_low_halves(v_quiet_nan_or(x, v_bf16_of_number(x))); }
 
 #if VF_LANES == 16
 VF_INLINE vf v_from_f16(vh bits) { return (vf)_mm512_cvtph_ps((__m256i)bits); }
@@ -285,18 +285,6 @@ VF_INLINE void v_load_two_beside(const float *p, int dtype, vf *x) {
   x[1] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4)), _mm_loadu_ps(p + 12), 1);
 #endif
 }
-/* The low halves of two vectors, of which the high ones are zero, in the order of bf16; past the caches at a multiple of the vector's size. */
-VF_INLINE void v_store_two_halves(uint16_t *to, vu first, vu second, bool past_cache) {
-#if VF_LANES == 8
-  const __m256i both = _mm256_packus_epi32((__m256i)first, (__m256i)second);
-  if (past_cache) _mm256_stream_si256((__m256i *)(void *)to, both);
-  else _mm256_storeu_si256((__m256i_u *)(void *)to, both);
-#else
-  (void)past_cache;
-  *(vh_at *)to = v_low_halves(first);
-  *(vh_at *)(to + VF_LANES) = v_low_halves(second);
-#endif
-}
 VF_INLINE bool v_any_is_nan(vf a, vf b) {
 #if VF_LANES == 16
   return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q) != 0;
@@ -308,14 +296,24 @@ VF_INLINE bool v_any_is_nan(vf a, vf b) {
   return vmaxvq_u32((uint32x4_t)((a != a) | (b != b))) != 0;
 #endif
 }
+/* Two vectors that were rounded as if no element were NaN, `halves` in their low halves; past the caches at a multiple of the vector's size. */
+VF_INLINE void v_store_two_rounded(uint16_t *to, const vf *x, vu *halves, bool past_cache) {
+  if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {
+    for (int v = 0; v < 2; v++) halves[v] = v_quiet_nan_or(x[v], halves[v]);
+  }
+#if VF_LANES == 8
+  const __m256i both = _mm256_packus_epi32((__m256i)halves[0], (__m256i)halves[1]);
+  if (past_cache) _mm256_stream_si256((__m256i *)(void *)to, both);
+  else _mm256_storeu_si256((__m256i_u *)(void *)to, both);
+#else
+  (void)past_cache;
+  *(vh_at *)to = v_low_halves(halves[0]);
+  *(vh_at *)(to + VF_LANES) = v_low_halves(halves[1]);
+#endif
+}
 VF_INLINE void v_store_two_as(void *array, int64_t index, int dtype, const vf *x, bool past_cache) {
   if (dtype == FT_BF16) {
-    vu first = v_bf16_of_number(x[0]), second = v_bf16_of_number(x[1]);
-    if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {
-      first = v_bf16_of(x[0]);
-      second = v_bf16_of(x[1]);
-    }
-    v_store_two_halves((uint16_t *)array + index, first, second, past_cache);
+    v_store_two_rounded((uint16_t *)array + index, x, (vu[]){v_bf16_of_number(x[0]), v_bf16_of_number(x[1])}, past_cache);
   } else if (dtype == FT_F32 && past_cache) {
     v_store_past((float *)array + index, x[0]);
     v_store_past((float *)array + index + VF_LANES, x[1]);

@@ -168,7 +168,7 @@ describe('elements of 16 bits', () => {
         return runOp(device, { op, attrs, inputs: values.map(() => type), outputs: Array.from({ length: outputs }, () => type), values });
       };
       const whole = await run(0, WIDTH);
-      for (let from = 0; from < WIDTH; from += 4 * PIECE) {
+      for (let from = 0; from < WIDTH; from += PIECE) {
         const count = Math.min(PIECE, WIDTH - from);
         const piece = await run(from, count);
         // Of a NaN only that it is one: its sign is that of whichever operand the compiler put first.
