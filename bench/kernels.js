@@ -62,26 +62,24 @@ async function measureWith(threads, cases, builds, { rounds, peers }) {
         measure: (testCase) => worker.ask(`${testCase.product.layout} ${testCase.product.tokens} ${testCase.product.n} ${testCase.product.k} ${repeatsOf(testCase)}`),
       });
     }
-    const streams = [...new Map(cases.filter(({ flops }) => flops === undefined).map((one) => [JSON.stringify(streamOf(one)), streamOf(one)])).values()];
-    const answers = await inTurns(contestants, cases, rounds, async (round) => {
-      await limits.measureFma(threads);
-      if (round < 3) for (const stream of streams) await limits.measureStream(stream, threads); // with the round left out, 4 times
-    });
-    const times = answers.map((ofCases) => ofCases.map((ofRounds) => ofRounds.map(({ ms }) => ms)));
+    const stream = { name: 'the stream beside it', takes: isMemoryBound, measure: async (testCase) => ({ ms: (bytesOf(testCase) / (await limits.measureStream(streamOf(testCase), threads))) * 1000 }) };
+    const answers = await inTurns([...contestants, stream], cases, rounds, async () => void (await limits.measureFma(threads)));
+    const allTimes = answers.map((ofCases) => ofCases.map((ofRounds) => ofRounds.map(({ ms }) => ms)));
+    const [times, besides] = [allTimes.slice(0, -1), allTimes[allTimes.length - 1]];
     const fma = await limits.fma(threads);
     const cells = [];
     for (const [index, testCase] of cases.entries()) {
       const work = testCase.flops ?? bytesOf(testCase);
-      const limit = testCase.flops === undefined ? await limits.stream(streamOf(testCase), threads) : fma;
-      cells.push({ testCase, work, limit, times: times.map((ofCases) => ofCases[index]) });
+      const limit = isMemoryBound(testCase) ? await limits.stream(streamOf(testCase), threads) : fma;
+      cells.push({ testCase, work, limit, times: times.map((ofCases) => ofCases[index]), beside: besides[index] });
     }
     const names = contestants.map(({ name }) => name);
     console.log(`\n${workers[0].greeting['device']}, multiply-add limit ${(fma / 1e9).toFixed(1)} GFLOP/s, ${times[0][0].length} rounds; shares of the limit, best of the rounds`);
     for (const set of new Set(cases.map((one) => one.set))) showSet(set, cells.filter(({ testCase }) => testCase.set === set), names);
     record('kernels', {
       threads, device: workers[0].greeting['device'], limitFlopsPerSecond: fma, rounds: times[0][0].length, contestants: names,
-      cells: cells.map(({ testCase, work, limit, times: ofContestants }) => ({
-        set: testCase.set, name: testCase.name, limit, rates: ofContestants.map((ms) => (ms.length === 0 ? null : rateOf(work, ms))),
+      cells: cells.map(({ testCase, work, limit, times: ofContestants, beside }) => ({
+        set: testCase.set, name: testCase.name, limit, rates: ofContestants.map((ms) => (ms.length === 0 ? null : { ...rateOf(work, ms), ...(beside.length === 0 ? {} : { beside: pairedRatio(beside, ms) }) })),
       })),
     });
   } finally {
@@ -90,6 +88,7 @@ async function measureWith(threads, cases, builds, { rounds, peers }) {
   }
 }
 
+const isMemoryBound = (/** @type {KernelCase} */ { flops }) => flops === undefined;
 const isF32Product = (/** @type {KernelCase} */ { product }) => product?.dtype === 'f32';
 
 /** @param {KernelCase} testCase */
@@ -99,7 +98,7 @@ function bytesOf({ op, inputs, attrs }) {
 
 /** @param {KernelCase} testCase */
 function repeatsOf(testCase) {
-  const seconds = testCase.flops === undefined ? bytesOf(testCase) / GUESSED_BYTES_PER_SECOND : testCase.flops / GUESSED_FLOPS_PER_SECOND;
+  const seconds = isMemoryBound(testCase) ? bytesOf(testCase) / GUESSED_BYTES_PER_SECOND : testCase.flops / GUESSED_FLOPS_PER_SECOND;
   return Math.min(20, Math.max(1, Math.round(SECONDS / seconds)));
 }
 
@@ -130,12 +129,13 @@ function showSet(set, cells, names) {
   console.log('');
   if (set === 'products') showProducts(cells, share);
   else {
-    showTable([set, 'limit', 'rate', 'share', 'by the median', 'spread', ...(set === 'optimizers' ? ['time of the first'] : []), ...ratioHeads(names)], cells.map((cell) => {
+    const hasStream = cells[0].beside.length > 0;
+    showTable([set, 'limit', 'rate', 'share', 'by the median', ...(hasStream ? ['beside'] : []), 'spread', ...(set === 'optimizers' ? ['time of the first'] : []), ...ratioHeads(names)], cells.map((cell) => {
       const { best, spread } = rateOf(cell.work, cell.times[0]);
-      const stream = cell.testCase.flops === undefined ? streamOf(cell.testCase) : undefined;
+      const stream = isMemoryBound(cell.testCase) ? streamOf(cell.testCase) : undefined;
       const unit = stream === undefined ? 'GFLOP/s' : 'GB/s';
       const limit = stream === undefined ? '' : `${stream.reads}r ${stream.writes}w${stream.inPlace > 0 ? ' in place' : ''} `;
-      return [cell.testCase.name, `${limit}${(cell.limit / 1e9).toFixed(1)}`, `${(best / 1e9).toFixed(1)} ${unit}`, `${percent(share(cell, 0))}${cell.testCase.exempt === true ? ' (exempt)' : ''}`, percent(share(cell, 0, 'median')), percent(spread, 0), ...(set === 'optimizers' ? [`${pairedRatio(cell.times[0], cells[0].times[0]).toFixed(2)} x`] : []), ...ratiosOf(cell, names)];
+      return [cell.testCase.name, `${limit}${(cell.limit / 1e9).toFixed(1)}`, `${(best / 1e9).toFixed(1)} ${unit}`, `${percent(share(cell, 0))}${cell.testCase.exempt === true ? ' (exempt)' : ''}`, percent(share(cell, 0, 'median')), ...(hasStream ? [percent(pairedRatio(cell.beside, cell.times[0]))] : []), percent(spread, 0), ...(set === 'optimizers' ? [`${pairedRatio(cell.times[0], cells[0].times[0]).toFixed(2)} x`] : []), ...ratiosOf(cell, names)];
     }));
   }
   for (const [who, name] of names.entries()) {

@@ -33,13 +33,12 @@
     }                                                                        \
   } while (0)
 
-/* The statements for rows `row` … `row` + `rows` - 1: several at a time, as memory gives more to several streams than to one. ROWS_ABREAST or 1, a constant. */
-#define ROWS_ABREAST 4
-#define FT_EACH_ROWS(row, rows, from, to, ...)                                \
+/* The statements for rows `row` … `row` + `rows` - 1: several at a time, as memory gives more to several streams than to one. `abreast` or 1, a constant. */
+#define FT_EACH_ROWS(row, rows, abreast, from, to, ...)                       \
   do {                                                                        \
     int64_t row = (from);                                                     \
-    for (; row + ROWS_ABREAST <= (to); row += ROWS_ABREAST) {                 \
-      enum { rows = ROWS_ABREAST };                                           \
+    for (; row + (abreast) <= (to); row += (abreast)) {                       \
+      enum { rows = (abreast) };                                              \
       __VA_ARGS__                                                             \
     }                                                                         \
     for (; row < (to); row++) {                                               \
@@ -93,8 +92,10 @@ VF_INLINE bool ft_is_large(const ft_call *call, int index) {
 }
 /* The same for rows of `width` elements. */
 VF_INLINE bool ft_past_cache(const ft_call *call, int index, int64_t width) { return width % (2 * VF_LANES) == 0 && ft_is_large(call, index); }
-/* Bytes from what is loaded to what is asked for: while outputs are stored past the caches memory reads nothing unless it is asked. */
-#define ASK_AHEAD 1024
+/* While outputs are stored past the caches, a processor with AVX2 reads nothing from memory unless it is asked; one with AVX-512 does, and asking costs. */
+VF_INLINE void ft_ask_ahead(const char *loaded) {
+  if (VF_LANES < 16) __builtin_prefetch(loaded + 1024, 0, 2);
+}
 VF_INLINE void ft_stores_done(bool past_cache) {
   if (past_cache) v_fence();
 }
@@ -105,21 +106,37 @@ VF_INLINE void ft_stores_done(bool past_cache) {
 #define MOST_NUMBERS 4
 #define MOST_SUMS 2
 
-/* Rows that are read: elements of `dtype` from `at` on of each of `arrays`, and beside them elements from 0 on of each of `columns`, f32. */
+/* A row that is read: elements of `dtype` from `at` on of each of `arrays`, and beside them elements from 0 on of each of `columns`, f32. */
 typedef struct {
   int arrays, columns;
   const void *array[MOST_ARRAYS];
   const float *column[MOST_ARRAYS];
   int64_t at, width;
+  int passes; /* how often the row is read while the next one is asked for, or 0 */
+  int pass;   /* how often it was */
 } ft_row;
+
+/*
+ * Asks for a share of the next row: all passes over this one ask for as much. Where outputs are stored past the caches memory reads nothing unless it
+ * is asked, and between passes over what the caches hold it would have nothing to do.
+ */
+VF_INLINE void ft_ask_row(const ft_row *row, int64_t j, int dtype) {
+  if (row->passes == 0) return;
+  const int64_t bytes = dtype == FT_F32 ? 4 : 2, place = row->at + row->width + (row->pass * row->width + j) / row->passes;
+  for (int k = 0; k < row->arrays; k++) __builtin_prefetch((const char *)row->array[k] + place * bytes, 0, 3);
+}
 
 /* A vector of each result from one of each array and column, and from numbers of the row. */
 typedef void ft_formula(const vf *x, const vf *w, const vf *numbers, vf *y);
 
-VF_INLINE void ft_two_of_row(const ft_row *row, int64_t j, int dtype, int results, const vf *numbers, ft_formula *formula, vf (*y)[2]) {
+/* `in_order`: never crossed. */
+VF_INLINE void ft_two_of_row(const ft_row *row, int64_t j, int dtype, bool in_order, int results, const vf *numbers, ft_formula *formula, vf (*y)[2]) {
   vf x[MOST_ARRAYS][2], w[MOST_ARRAYS][2];
-  for (int k = 0; k < row->arrays; k++) v_load_two_as(row->array[k], row->at + j, dtype, x[k]);
-  for (int k = 0; k < row->columns; k++) v_load_two_beside(row->column[k] + j, dtype, w[k]);
+  for (int k = 0; k < row->arrays; k++) {
+    if (in_order) v_load_two_in_order_as(row->array[k], row->at + j, dtype, x[k]);
+    else v_load_two_as(row->array[k], row->at + j, dtype, x[k]);
+  }
+  for (int k = 0; k < row->columns; k++) v_load_two_beside(row->column[k] + j, in_order ? FT_F32 : dtype, w[k]);
   for (int v = 0; v < 2; v++) {
     vf x_v[MOST_ARRAYS], w_v[MOST_ARRAYS], y_v[MOST_SUMS];
     for (int k = 0; k < row->arrays; k++) x_v[k] = x[k][v];
@@ -135,20 +152,13 @@ VF_INLINE void ft_some_of_row(const ft_row *row, int64_t j, int64_t n, int dtype
   formula(x, w, numbers, y);
 }
 
-/*
- * The results, stored from element row->at of `to` on. While they are stored past the caches memory reads nothing unless it is asked: for the row
- * after this one, and twice for every cache line, which is a tenth faster than once.
- */
+/* The results, stored from element row->at of `to` on. */
 VF_INLINE void ft_map_row(void *to, const ft_row *row, int dtype, bool past_cache, const vf *numbers, ft_formula *formula) {
-  const int bytes = dtype == FT_F32 ? 4 : 2;
   int64_t j = 0;
   for (; j + 2 * VF_LANES <= row->width; j += 2 * VF_LANES) {
-    for (int k = 0; k < row->arrays && past_cache; k++) {
-      const char *next = (const char *)row->array[k] + (row->at + row->width + j) * bytes;
-      for (int ahead = 0; ahead < 2 * VF_LANES * bytes; ahead += 32) __builtin_prefetch(next + ahead, 0, 2);
-    }
+    ft_ask_row(row, j, dtype);
     vf y[1][2];
-    ft_two_of_row(row, j, dtype, 1, numbers, formula, y);
+    ft_two_of_row(row, j, dtype, false, 1, numbers, formula, y);
     v_store_two_as(to, row->at + j, dtype, y[0], past_cache);
   }
   FT_EACH_VECTOR(i, n, j, row->width, {
@@ -159,26 +169,29 @@ VF_INLINE void ft_map_row(void *to, const ft_row *row, int dtype, bool past_cach
 }
 
 /* The sums of the results over the row. */
-VF_INLINE void ft_sum_row(float *sums, int results, const ft_row *row, int dtype, const vf *numbers, ft_formula *formula) {
+VF_INLINE void ft_sum_row(float *sums, int results, ft_row *row, int dtype, const vf *numbers, ft_formula *formula) {
   vf lanes[MOST_SUMS][LANE_VECTORS < 2 ? 2 : LANE_VECTORS] = {0};
-  enum { PAIRS = LANE_VECTORS < 2 ? 1 : LANE_VECTORS / 2, STEP = 2 * PAIRS * VF_LANES };
+  /* Where two vectors are more than all lanes, elements that are crossed would come to other lanes. */
+  enum { PAIRS = LANE_VECTORS < 2 ? 1 : LANE_VECTORS / 2, STEP = 2 * PAIRS * VF_LANES, IN_ORDER = LANE_VECTORS < 2 };
   int64_t j = 0;
   for (; j + STEP <= row->width; j += STEP) {
     _Pragma("GCC unroll 2") for (int pair = 0; pair < PAIRS; pair++) {
       vf y[MOST_SUMS][2];
-      ft_two_of_row(row, j + 2 * pair * VF_LANES, dtype, results, numbers, formula, y);
+      ft_ask_row(row, j + 2 * pair * VF_LANES, dtype);
+      ft_two_of_row(row, j + 2 * pair * VF_LANES, dtype, IN_ORDER, results, numbers, formula, y);
       for (int k = 0; k < results; k++) {
         for (int v = 0; v < 2; v++) lanes[k][(2 * pair + v) % LANE_VECTORS] += y[k][v];
       }
     }
   }
-  for (int k = 0; k < results && V_CROSSED(dtype); k++) v_cross(lanes[k]);
+  for (int k = 0; k < results && V_CROSSED(dtype) && !IN_ORDER; k++) v_uncross(lanes[k]);
   FT_EACH_LANE_VECTOR(part, i, n, j, row->width, {
     vf y[MOST_SUMS];
     ft_some_of_row(row, i, n, dtype, numbers, formula, y);
     for (int k = 0; k < results; k++) lanes[k][part] += v_first(y[k], n);
   });
   for (int k = 0; k < results; k++) sums[k] = ft_sum_lane_vectors(lanes[k]);
+  row->pass++;
 }
 
 #endif

@@ -38,12 +38,13 @@ VF_INLINE void cast_as(const ft_call *call, int64_t from, int64_t to, bool past_
   const int bytes = from_dtype == FT_F32 ? 4 : 2;
   for (; from + 2 * VF_LANES <= to; from += 2 * VF_LANES) {
     vf two[2];
-    if (past_cache) __builtin_prefetch(x + from * bytes + ASK_AHEAD, 0, 2);
+    if (past_cache) ft_ask_ahead(x + from * bytes);
     if (from_dtype == FT_F32) {
       v_load_two_beside((const float *)(const void *)x + from, to_dtype, two);
     } else {
       v_load_two_as(x, from, from_dtype, two);
-      if (V_CROSSED(from_dtype) != V_CROSSED(to_dtype)) v_cross(two);
+      if (V_CROSSED(from_dtype) && !V_CROSSED(to_dtype)) v_uncross(two);
+      if (!V_CROSSED(from_dtype) && V_CROSSED(to_dtype)) v_cross(two);
     }
     v_store_two_as(call->out[0].data, from, to_dtype, two, past_cache);
   }

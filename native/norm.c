@@ -18,7 +18,7 @@
 /* The kernel `name` that sums a formula of inputs 0 and `second` (0: of input 0 alone) and of `counts` numbers per row, inputs 1 to `counts`, over tokens. */
 #define TOKEN_KERNEL(name, second, counts, accumulate)                                                                               \
   VF_INLINE void name##_terms_as(const ft_call *call, int64_t first, int64_t rows, int64_t column, int64_t count, float *sums, int dtype) { \
-    const ft_row row = {(second) == 0 ? 1 : 2, 0, {call->in[0].data, call->in[second].data}, {NULL}, column, count};                   \
+    const ft_row row = {(second) == 0 ? 1 : 2, 0, {call->in[0].data, call->in[second].data}, {NULL}, column, count, 0, 0};                   \
     const float *numbers[MOST_NUMBERS] = {0};                                                                                        \
     for (int k = 0; k < (counts); k++) numbers[k] = ft_floats(&call->in[1 + k]);                                                      \
     ft_add_rows(sums, &row, numbers, counts, first, rows, call->out[0].count, dtype, name##_term);                                    \
@@ -40,12 +40,12 @@ FORMULA(rmsnorm_formula) { y[0] = x[0] * s[0] * w[0]; }
 VF_INLINE void rmsnorm_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
   const int64_t width = call->in[1].count;
   for (int64_t token = from; token < to; token++) {
-    const ft_row x = {1, 0, {call->in[0].data}, {NULL}, token * width, width};
+    ft_row row = {1, 0, {call->in[0].data}, {ft_floats(&call->in[1])}, token * width, width, past_cache ? 2 : 0, 0};
     float squares;
-    ft_sum_row(&squares, 1, &x, dtype, NULL, square);
+    ft_sum_row(&squares, 1, &row, dtype, NULL, square);
     const float rstd = 1.0f / sqrtf(squares / (float)width + (float)call->attrs[0]);
     ft_floats(&call->out[1])[token] = rstd;
-    const ft_row row = {1, 1, {call->in[0].data}, {ft_floats(&call->in[1])}, token * width, width};
+    row.columns = 1;
     ft_map_row(call->out[0].data, &row, dtype, past_cache, (vf[]){v_splat(rstd)}, rmsnorm_formula);
   }
   ft_stores_done(past_cache);
@@ -59,7 +59,7 @@ FORMULA(rmsnorm_backward_formula) { y[0] = s[0] * (x[1] * w[0] - x[0] * s[1]); }
 VF_INLINE void rmsnorm_backward_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
   const int64_t width = call->in[1].count;
   for (int64_t token = from; token < to; token++) {
-    const ft_row row = {2, 1, {call->in[0].data, call->in[3].data}, {ft_floats(&call->in[1])}, token * width, width};
+    ft_row row = {2, 1, {call->in[0].data, call->in[3].data}, {ft_floats(&call->in[1])}, token * width, width, past_cache ? 2 : 0, 0};
     const float rstd = ft_floats(&call->in[2])[token];
     float products;
     ft_sum_row(&products, 1, &row, dtype, NULL, pull_along);
@@ -82,15 +82,15 @@ FORMULA(layernorm_formula) { y[0] = (x[0] - s[0]) * s[1] * w[0] + w[1]; }
 VF_INLINE void layernorm_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
   const int64_t width = call->in[1].count;
   for (int64_t token = from; token < to; token++) {
-    const ft_row x = {1, 0, {call->in[0].data}, {NULL}, token * width, width};
+    ft_row row = {1, 0, {call->in[0].data}, {ft_floats(&call->in[1]), ft_floats(&call->in[2])}, token * width, width, past_cache ? 3 : 0, 0};
     float sum, squares;
-    ft_sum_row(&sum, 1, &x, dtype, NULL, itself);
+    ft_sum_row(&sum, 1, &row, dtype, NULL, itself);
     const float mean = sum / (float)width;
-    ft_sum_row(&squares, 1, &x, dtype, (vf[]){v_splat(mean)}, deviation_squared);
+    ft_sum_row(&squares, 1, &row, dtype, (vf[]){v_splat(mean)}, deviation_squared);
     const float rstd = 1.0f / sqrtf(squares / (float)width + (float)call->attrs[0]);
     ft_floats(&call->out[1])[token] = mean;
     ft_floats(&call->out[2])[token] = rstd;
-    const ft_row row = {1, 2, {call->in[0].data}, {ft_floats(&call->in[1]), ft_floats(&call->in[2])}, token * width, width};
+    row.columns = 2;
     ft_map_row(call->out[0].data, &row, dtype, past_cache, (vf[]){v_splat(mean), v_splat(rstd)}, layernorm_formula);
   }
   ft_stores_done(past_cache);
@@ -107,7 +107,7 @@ FORMULA(layernorm_backward_formula) { y[0] = s[1] * (x[1] * w[0] - s[2] - (x[0] 
 VF_INLINE void layernorm_backward_as(const ft_call *call, int64_t from, int64_t to, bool past_cache, int dtype) {
   const int64_t width = call->in[1].count;
   for (int64_t token = from; token < to; token++) {
-    const ft_row row = {2, 1, {call->in[0].data, call->in[4].data}, {ft_floats(&call->in[1])}, token * width, width};
+    ft_row row = {2, 1, {call->in[0].data, call->in[4].data}, {ft_floats(&call->in[1])}, token * width, width, past_cache ? 2 : 0, 0};
     vf numbers[MOST_NUMBERS] = {v_splat(ft_floats(&call->in[2])[token]), v_splat(ft_floats(&call->in[3])[token])};
     float sums[2];
     ft_sum_row(sums, 2, &row, dtype, numbers, pull_and_along);

@@ -38,7 +38,7 @@ VF_INLINE uint64_t ft_rounding_key(const ft_rounding *rounding, int64_t index) {
 VF_INLINE vu ft_rounded_at_random(vf x, vu element, vu second) {
   vu h = (element ^ (element >> 16)) * UINT32_C(0x7feb352d);
   h = (h ^ (h >> 15) ^ second) * UINT32_C(0x846ca68b);
-  return ((vu)x + ((h ^ (h >> 16)) & 0xffff)) >> 16;
+  return (vu)x + ((h ^ (h >> 16)) & 0xffff);
 }
 
 /* Rounds at random. NaN stays NaN; infinities and what bf16 holds exactly stay as they are. */
@@ -59,7 +59,7 @@ FT_OWN void ft_round_bf16(uint16_t *to, const float *from, int64_t n, uint64_t k
   FT_EACH_VECTOR(j, count, i, n, {
     const vf x = v_load_first(from + j, count);
     const vu element = first + (vu)v_splat_int((int32_t)j) + (vu)v_lane_index();
-    v_store_bits(to + j, v_low_halves(v_quiet_nan_or(x, ft_rounded_at_random(x, element, second))), count);
+    v_store_bits(to + j, v_high_halves(v_quiet_nan_or(x, ft_rounded_at_random(x, element, second))), count);
   });
 }
 
@@ -68,7 +68,7 @@ FT_OWN void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
   for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
     vf x[2];
     v_load_two_as(from, i, FT_BF16, x);
-    if (V_CROSSED(FT_BF16)) v_cross(x);
+    if (V_CROSSED(FT_BF16)) v_uncross(x);
     for (int v = 0; v < 2; v++) v_store(to + i + v * VF_LANES, x[v]);
   }
   FT_EACH_VECTOR(j, count, i, n, { v_store_first(to + j, v_load_first_as(from, j, FT_BF16, count), count); });

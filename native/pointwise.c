@@ -18,7 +18,7 @@ VF_INLINE void elements_as(const ft_call *call, int64_t from, int64_t to, int in
   vf x[MOST_INPUTS], y[MOST_OUTPUTS], all_x[MOST_INPUTS][MOST_ABREAST], all_y[MOST_OUTPUTS][MOST_ABREAST];
   for (; from + abreast * VF_LANES <= to; from += abreast * VF_LANES) {
     for (int k = 0; k < inputs; k++) {
-      if (past_cache) __builtin_prefetch(call->in[k].data + from * bytes + ASK_AHEAD, 0, 2);
+      if (past_cache) ft_ask_ahead(call->in[k].data + from * bytes);
       for (int p = 0; p < pairs; p++) v_load_two_as(call->in[k].data, from + 2 * p * VF_LANES, dtype, all_x[k] + 2 * p);
     }
     for (int v = 0; v < abreast; v++) {
@@ -81,18 +81,18 @@ POINTWISE(gelu_erf_backward, 2, 1) {
   y[0] = x[1] * (below + x[0] * density);
 }
 
-/* The same by the tanh approximation: (1 + tanh u) / 2 is σ(2u). */
-VF_INLINE vf twice_u(vf x) { return x * v_fma(v_splat(2.0f * SQRT_2_OVER_PI * CUBIC), x * x, v_splat(2.0f * SQRT_2_OVER_PI)); }
+/* The same by the tanh approximation: (1 + tanh u) / 2 is σ(2u), with 2^-t = e^-2u. */
+#define T_SLOPE (2.0f * SQRT_2_OVER_PI * V_LOG2_E)
+VF_INLINE vf exponent(vf x) { return x * v_fma(v_splat(T_SLOPE * CUBIC), x * x, v_splat(T_SLOPE)); }
 POINTWISE(gelu_tanh, 1, 1) {
-  const vf e = v_exp_inside(-v_min(v_splat(-V_EXP_LOW), twice_u(v_abs(x[0]))));
+  const vf e = v_exp2(-exponent(v_abs(x[0])));
   y[0] = times_cdf(x[0], e / (v_splat(1.0f) + e));
 }
 
 POINTWISE(gelu_tanh_backward, 2, 1) {
-  vf rest;
-  const vf gate = v_sigmoid(twice_u(x[0]), &rest);
+  const vf e = v_exp2(v_min(v_splat(127.0f), -exponent(x[0]))), gate = v_splat(1.0f) / (v_splat(1.0f) + e);
   const vf slope = v_fma(v_splat(6.0f * SQRT_2_OVER_PI * CUBIC), x[0] * x[0], v_splat(2.0f * SQRT_2_OVER_PI));
-  y[0] = x[1] * (gate + x[0] * gate * rest * slope);
+  y[0] = x[1] * (gate + x[0] * gate * (e * gate) * slope);
 }
 
 /* attrs: tanh */

@@ -42,11 +42,14 @@ static inline void ft_row_block(void *context, int64_t task, int thread) {
   loop->body(loop->call, from, ft_min(loop->rows, from + loop->block));
 }
 
+/* Elements of a block are a multiple of this, so that all blocks of a tensor begin as well aligned as the tensor: stores past the caches need it. */
+#define BLOCK_UNIT 64
+
 /* Rows are independent of each other, so that the size of the blocks changes no bits: about 128 KiB of traffic each, more of large tensors. */
 static inline void ft_for_rows(const ft_call *call, int64_t rows, int64_t bytes_per_row, ft_row_task body) {
   const int64_t small = (int64_t)128 << 10, share = rows * bytes_per_row / (32 * ft_threads(call->pool));
   const int64_t wanted = (share < small ? small : ft_min(share, 8 * small)) / (bytes_per_row + 1);
-  const int64_t block = wanted < 1 ? 1 : wanted < 16 ? wanted : wanted / 16 * 16;
+  const int64_t unit = wanted < 16 ? 1 : wanted < BLOCK_UNIT ? 16 : BLOCK_UNIT, block = wanted < 1 ? 1 : wanted / unit * unit;
   ft_row_loop loop = {call, body, rows, block};
   ft_parallel(call->pool, ft_ceil_div(rows, block), ft_row_block, &loop);
 }

@@ -58,6 +58,9 @@ static int64_t ft_token_sums_workspace(const ft_call *call, int threads) {
   return 4 * ft_cut_tokens(call->in[0].shape[0], call->in[0].shape[1]).count * call->out[0].count;
 }
 
+/* Rows whose terms are added to the sums at a time. */
+#define ROWS_ABREAST 4
+
 /* Adds results of a formula, of rows of `width` elements and `counts` numbers each: the sums are loaded and stored once for all `rows`, a constant. */
 VF_INLINE void ft_add_some_rows(float *sums, ft_row row, const float *const *numbers, int counts, int64_t first, int rows, int64_t width, int dtype, ft_formula *formula) {
   vf number[ROWS_ABREAST][MOST_NUMBERS];
@@ -71,10 +74,10 @@ VF_INLINE void ft_add_some_rows(float *sums, ft_row row, const float *const *num
     v_load_two_beside(sums + j, dtype, sum);
     for (int r = 0; r < rows; r++) {
       row.at = at + r * width;
-      ft_two_of_row(&row, j, dtype, 1, number[r], formula, y);
+      ft_two_of_row(&row, j, dtype, false, 1, number[r], formula, y);
       for (int v = 0; v < 2; v++) sum[v] += y[0][v];
     }
-    if (V_CROSSED(dtype)) v_cross(sum);
+    if (V_CROSSED(dtype)) v_uncross(sum);
     v_store(sums + j, sum[0]);
     v_store(sums + j + VF_LANES, sum[1]);
   }
@@ -90,7 +93,7 @@ VF_INLINE void ft_add_some_rows(float *sums, ft_row row, const float *const *num
 }
 /* `row` begins at the first column of row 0. */
 VF_INLINE void ft_add_rows(float *sums, const ft_row *row, const float *const *numbers, int counts, int64_t first, int64_t rows, int64_t width, int dtype, ft_formula *formula) {
-  FT_EACH_ROWS(begin, some, first, first + rows, { ft_add_some_rows(sums, *row, numbers, counts, begin, some, width, dtype, formula); });
+  FT_EACH_ROWS(begin, some, ROWS_ABREAST, first, first + rows, { ft_add_some_rows(sums, *row, numbers, counts, begin, some, width, dtype, formula); });
 }
 
 #endif

@@ -74,22 +74,35 @@ VF_INLINE vf v_sqrt(vf a) { return (vf)vsqrtq_f32((float32x4_t)a); }
 
 VF_INLINE vf v_zero(void) { return (vf){0}; }
 /* `yes` where the mask is -1, `no` where it is 0. */
-#if VF_LANES == 8
+#if VF_LANES == 16
+VF_INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)mask), (__m512)no, (__m512)yes); }
+#elif VF_LANES == 8
 VF_INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask); }
 #else
 VF_INLINE vf v_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 #endif
+/* a where it is greater, else b, also where one is NaN: what x86 calls a maximum. */
+#if defined(__SSE2__)
+VF_INLINE vf v_greater(vf a, vf b) { return v_max(a, b); }
+#else
+VF_INLINE vf v_greater(vf a, vf b) { return v_select(a > b, a, b); }
+#endif
 VF_INLINE vf v_abs(vf a) { return (vf)((vi)a & v_splat_int(0x7fffffff)); }
 VF_INLINE vf v_from_int(vi a) { return __builtin_convertvector(a, vf); }
 
-/* Sum of the lanes, pairwise: always in the same order. */
+/* Sum of the lanes: those of the upper half are added to the lower ones, and so on, on every target. */
 VF_INLINE float v_sum(vf a) {
-  float x[VF_LANES];
-  memcpy(x, &a, sizeof a);
-  for (int n = VF_LANES / 2; n > 0; n /= 2) {
-    for (int i = 0; i < n; i++) x[i] += x[i + n];
-  }
-  return x[0];
+#if VF_LANES == 16
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)a), _mm512_extractf32x8_ps((__m512)a, 1));
+#elif VF_LANES == 8
+  const __m256 eight = (__m256)a;
+#endif
+#if VF_LANES >= 8
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1)), two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
+  return (a[0] + a[2]) + (a[1] + a[3]);
+#endif
 }
 
 /* --- f32 in memory --- */
@@ -124,12 +137,27 @@ VF_INLINE vi v_lane_index(void) {
   for (int i = 0; i < VF_LANES; i++) index[i] = i;
   return index;
 }
-/* x, and zero in all but the first n lanes. */
-VF_INLINE vf v_first(vf x, int64_t n) { return n == VF_LANES ? x : v_select(v_lane_index() < v_splat_int((int32_t)n), x, v_zero()); }
+/* x in the first n lanes, `rest` in the others. */
+VF_INLINE vf v_first_or(vf x, int64_t n, vf rest) { return n == VF_LANES ? x : v_select(v_lane_index() < v_splat_int((int32_t)n), x, rest); }
+VF_INLINE vf v_first(vf x, int64_t n) { return v_first_or(x, n, v_zero()); }
+
+/* --- f64, for sums --- */
+
+#define VD_LANES (VF_LANES / 2)
+typedef double vd __attribute__((vector_size(VF_LANES * 4)));
+/* VD_LANES floats, widened. Intrinsics where gcc's conversions of whole vectors go through halves. */
+VF_INLINE vd vd_load(const float *p) {
+#if VF_LANES == 16
+  return (vd)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif VF_LANES == 8
+  return (vd)_mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
+  return (vd){(double)p[0], (double)p[1]};
+#endif
+}
 
 /* --- bf16 and f16: to nearest, ties to even; NaN stays NaN; f16 denormals are kept whatever the thread flushes --- */
 
-/* Intrinsics where gcc's conversions of whole vectors go through halves. */
 VF_INLINE vu v_widen(vh x) {
 #if VF_LANES == 16
   return (vu)_mm512_cvtepu16_epi32((__m256i)x);
@@ -139,28 +167,25 @@ VF_INLINE vu v_widen(vh x) {
   return __builtin_convertvector(x, vu);
 #endif
 }
-/* The low halves; the high ones are zero. */
-VF_INLINE vh v_low_halves(vu x) {
+/* The high halves. */
+VF_INLINE vh v_high_halves(vu x) {
 #if VF_LANES == 16
-  return (vh)_mm512_cvtepi32_epi16((__m512i)x);
+  return (vh)_mm512_cvtepi32_epi16((__m512i)(x >> 16));
 #elif VF_LANES == 8
-  return (vh)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+  const __m256i halves = (__m256i)(x >> 16);
+  return (vh)_mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
 #else
-  return __builtin_convertvector(x, vh);
+  return __builtin_convertvector(x >> 16, vh);
 #endif
 }
 VF_INLINE vf v_from_bf16(vh bits) { return (vf)(v_widen(bits) << 16); }
-/* The bf16 of x, which is no NaN, in the low halves. */
+/* The bf16 of x, which is no NaN, in the high halves; the low ones are of no use. */
 VF_INLINE vu v_bf16_of_number(vf x) {
-  const vu is_even = (vu)(((vu)x & 0x10000) == 0); /* -1 or 0 */
-  return ((vu)x + 0x8000 + is_even) >> 16;
+  return (vu)x + 0x7fff + (((vu)x >> 16) & 1);
 }
-/* `halves`, the low half of each an x rounded to bf16; where x is NaN a NaN instead. */
-VF_INLINE vu v_quiet_nan_or(vf x, vu halves) {
-  const vu quiet = ((vu)x | (vu)v_splat_int(0x400000)) >> 16;
-  return (vu)v_select(x != x, (vf)quiet, (vf)halves);
-}
-VF_INLINE vh v_to_bf16(vf x) { return v_low_halves(v_quiet_nan_or(x, v_bf16_of_number(x))); }
+/* `rounded`, the high half of each an x rounded to bf16; where x is NaN a NaN instead. */
+VF_INLINE vu v_quiet_nan_or(vf x, vu rounded) { return (vu)v_select(x != x, (vf)((vu)x | (vu)v_splat_int(0x400000)), (vf)rounded); }
+VF_INLINE vh v_to_bf16(vf x) { return v_high_halves(v_quiet_nan_or(x, v_bf16_of_number(x))); }
 
 #if VF_LANES == 16
 VF_INLINE vf v_from_f16(vh bits) { return (vf)_mm512_cvtph_ps((__m256i)bits); }
@@ -247,13 +272,17 @@ VF_INLINE void v_store_first_as(void *array, int64_t index, int dtype, vf x, int
   }
 }
 /*
- * 2 · VF_LANES elements in two vectors, for loops that would else be busy with moving halves. Of bf16 on AVX2 the first has the lower and the second
- * the upper four of each eight elements, as one operation each unpacks and packs them (V_CROSSED); else they are in order.
+ * 2 · VF_LANES elements in two vectors, for loops that would else be busy with moving halves. Of bf16 on AVX2 and AVX-512 the first has the lower and
+ * the second the upper four of each eight elements, as one operation each unpacks and packs them (V_CROSSED); else they are in order.
  */
-#define V_CROSSED(dtype) (VF_LANES == 8 && (dtype) == FT_BF16)
-/* From crossed to in order, and back. */
+#define V_CROSSED(dtype) (VF_LANES >= 8 && (dtype) == FT_BF16)
+/* From in order to crossed, and back. */
 VF_INLINE void v_cross(vf *x) {
-#if VF_LANES == 8
+#if VF_LANES == 16
+  const __m512 first = (__m512)x[0], second = (__m512)x[1];
+  x[0] = (vf)_mm512_shuffle_f32x4(first, second, 0x88);
+  x[1] = (vf)_mm512_shuffle_f32x4(first, second, 0xdd);
+#elif VF_LANES == 8
   const __m256 first = (__m256)x[0], second = (__m256)x[1];
   x[0] = (vf)_mm256_permute2f128_ps(first, second, 0x20);
   x[1] = (vf)_mm256_permute2f128_ps(first, second, 0x31);
@@ -261,8 +290,28 @@ VF_INLINE void v_cross(vf *x) {
   (void)x;
 #endif
 }
+VF_INLINE void v_uncross(vf *x) {
+#if VF_LANES == 16
+  const __m512d first = (__m512d)x[0], second = (__m512d)x[1];
+  x[0] = (vf)_mm512_permutex2var_pd(first, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second);
+  x[1] = (vf)_mm512_permutex2var_pd(first, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), second);
+#else
+  v_cross(x); /* two halves: its own inverse */
+#endif
+}
+VF_INLINE void v_load_two_in_order_as(const void *array, int64_t index, int dtype, vf *x) {
+  x[0] = v_load_as(array, index, dtype);
+  x[1] = v_load_as(array, index + VF_LANES, dtype);
+}
 VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x) {
-#if VF_LANES == 8
+#if VF_LANES == 16
+  if (dtype == FT_BF16) {
+    const __m512i both = _mm512_loadu_si512((const uint16_t *)array + index), zero = _mm512_setzero_si512();
+    x[0] = (vf)_mm512_unpacklo_epi16(zero, both);
+    x[1] = (vf)_mm512_unpackhi_epi16(zero, both);
+    return;
+  }
+#elif VF_LANES == 8
   if (dtype == FT_BF16) {
     const __m256i both = _mm256_loadu_si256((const __m256i_u *)((const uint16_t *)array + index)), zero = _mm256_setzero_si256();
     x[0] = (vf)_mm256_unpacklo_epi16(zero, both);
@@ -270,20 +319,20 @@ VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x)
     return;
   }
 #endif
-  x[0] = v_load_as(array, index, dtype);
-  x[1] = v_load_as(array, index + VF_LANES, dtype);
+  v_load_two_in_order_as(array, index, dtype, x);
 }
 /* Floats in the order that elements of `dtype` have. */
 VF_INLINE void v_load_two_beside(const float *p, int dtype, vf *x) {
-  if (!V_CROSSED(dtype)) {
-    x[0] = v_load(p);
-    x[1] = v_load(p + VF_LANES);
+#if VF_LANES == 8
+  if (V_CROSSED(dtype)) { /* halves go to their places as they are loaded */
+    x[0] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 8), 1);
+    x[1] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4)), _mm_loadu_ps(p + 12), 1);
     return;
   }
-#if VF_LANES == 8
-  x[0] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 8), 1);
-  x[1] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4)), _mm_loadu_ps(p + 12), 1);
 #endif
+  x[0] = v_load(p);
+  x[1] = v_load(p + VF_LANES);
+  if (V_CROSSED(dtype)) v_cross(x);
 }
 VF_INLINE bool v_any_is_nan(vf a, vf b) {
 #if VF_LANES == 16
@@ -296,19 +345,32 @@ VF_INLINE bool v_any_is_nan(vf a, vf b) {
   return vmaxvq_u32((uint32x4_t)((a != a) | (b != b))) != 0;
 #endif
 }
-/* Two vectors that were rounded as if no element were NaN, `halves` in their low halves; past the caches at a multiple of the vector's size. */
-VF_INLINE void v_store_two_rounded(uint16_t *to, const vf *x, vu *halves, bool past_cache) {
-  if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {
-    for (int v = 0; v < 2; v++) halves[v] = v_quiet_nan_or(x[v], halves[v]);
-  }
-#if VF_LANES == 8
-  const __m256i both = _mm256_packus_epi32((__m256i)halves[0], (__m256i)halves[1]);
-  if (past_cache) _mm256_stream_si256((__m256i *)(void *)to, both);
-  else _mm256_storeu_si256((__m256i_u *)(void *)to, both);
+/* 2 · VF_LANES elements of 16 bits. */
+VF_INLINE void v_store_halves(uint16_t *to, vi both, bool past_cache) {
+#if VF_LANES == 16
+  if (past_cache) _mm512_stream_si512((void *)to, (__m512i)both);
+  else _mm512_storeu_si512(to, (__m512i)both);
+#elif VF_LANES == 8
+  if (past_cache) _mm256_stream_si256((__m256i *)(void *)to, (__m256i)both);
+  else _mm256_storeu_si256((__m256i_u *)(void *)to, (__m256i)both);
 #else
   (void)past_cache;
-  *(vh_at *)to = v_low_halves(halves[0]);
-  *(vh_at *)(to + VF_LANES) = v_low_halves(halves[1]);
+  *(vi_at *)to = both;
+#endif
+}
+/* Two vectors that were rounded as if no element were NaN, `rounded` in their high halves; past the caches at a multiple of the vector's size. */
+VF_INLINE void v_store_two_rounded(uint16_t *to, const vf *x, vu *rounded, bool past_cache) {
+  if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {
+    for (int v = 0; v < 2; v++) rounded[v] = v_quiet_nan_or(x[v], rounded[v]);
+  }
+#if VF_LANES == 16
+  v_store_halves(to, (vi)_mm512_packus_epi32((__m512i)(rounded[0] >> 16), (__m512i)(rounded[1] >> 16)), past_cache);
+#elif VF_LANES == 8
+  v_store_halves(to, (vi)_mm256_packus_epi32((__m256i)(rounded[0] >> 16), (__m256i)(rounded[1] >> 16)), past_cache);
+#else
+  (void)past_cache;
+  *(vh_at *)to = v_high_halves(rounded[0]);
+  *(vh_at *)(to + VF_LANES) = v_high_halves(rounded[1]);
 #endif
 }
 VF_INLINE void v_store_two_as(void *array, int64_t index, int dtype, const vf *x, bool past_cache) {
@@ -317,6 +379,11 @@ VF_INLINE void v_store_two_as(void *array, int64_t index, int dtype, const vf *x
   } else if (dtype == FT_F32 && past_cache) {
     v_store_past((float *)array + index, x[0]);
     v_store_past((float *)array + index + VF_LANES, x[1]);
+#if VF_LANES == 16
+  } else if (dtype == FT_F16) {
+    const __m512i first = _mm512_castsi256_si512((__m256i)v_to_f16(x[0]));
+    v_store_halves((uint16_t *)array + index, (vi)_mm512_inserti64x4(first, (__m256i)v_to_f16(x[1]), 1), past_cache);
+#endif
   } else {
     v_store_as(array, index, dtype, x[0]);
     v_store_as(array, index + VF_LANES, dtype, x[1]);

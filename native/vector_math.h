@@ -27,15 +27,20 @@ VF_INLINE vf v_exp2(vf x) {
   return v_exp2_parts(shifted, bounded - (shifted - v_splat(V_ROUNDING)));
 }
 
+#define V_LOG2_E 1.44269502f
+
 /* e^x for -87.3 <= x <= 88, within 2 units in the last place: x · log2 e in two parts, as one alone is not near enough for large x. */
 VF_INLINE vf v_exp_inside(vf x) {
-  const vf log2_e = v_splat(1.44269502f), rest = v_splat(1.92596299e-8f);
+  const vf log2_e = v_splat(V_LOG2_E), rest = v_splat(1.92596299e-8f);
   const vf shifted = v_fma(x, log2_e, v_splat(V_ROUNDING)), n = shifted - v_splat(V_ROUNDING);
   return v_exp2_parts(shifted, v_fma(x, rest, v_fma(x, log2_e, -n)));
 }
 /* e^x for x <= 88; 0 below -87.3, where results are no normal numbers. */
 #define V_EXP_LOW (-87.3f)
 VF_INLINE vf v_exp(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp_inside(v_max(v_splat(V_EXP_LOW), x))); }
+
+/* The same with one product by log2 e: within 1 + |x| units in the last place, which is near where e^x is a share of a sum that e^0 is in. */
+VF_INLINE vf v_exp_share(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp2(x * v_splat(V_LOG2_E))); }
 
 /* 1 + e^-x, the divisor of the logistic function σ; for x below -87.3 as there. */
 VF_INLINE vf v_one_and_exp(vf x, vf *e) {

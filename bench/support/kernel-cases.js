@@ -59,7 +59,7 @@ function attention() {
 
 /** Pointwise ops, norms, rotary and sums: on activations of a size that no cache holds, and on those of SmolLM2 at 512 tokens. */
 function memory() {
-  return [{ rows: 4, length: 2048, width: 2048, label: 'large' }, { rows: 1, length: 512, width: 1536, label: '512 x 1536' }].flatMap(({ rows, length, width, label }) => ['f32', 'bf16'].flatMap((dtype) => {
+  return [{ rows: 16, length: 2048, width: 2048, label: 'large' }, { rows: 1, length: 512, width: 1536, label: '512 x 1536' }].flatMap(({ rows, length, width, label }) => ['f32', 'bf16'].flatMap((dtype) => {
     const x = tensor(dtype, rows, length, width);
     const full = tensor('f32', rows, length, width);
     const [weight, rstd, stat] = [tensor('f32', width), { ...tensor('f32', rows, length, 1), positive: true }, { ...tensor('f32', rows, length), positive: true }];
@@ -96,9 +96,9 @@ function memory() {
   }));
 }
 
-/** Each optimizer's update of a matrix of 4096 x 4096, with f32 and with bf16 parameters. */
+/** Each optimizer's update of a matrix of 8192 x 8192, larger than the caches, with f32 and with bf16 parameters. */
 function optimizers() {
-  const shape = [4096, 4096];
+  const shape = [8192, 8192];
   const [one, step, full] = [{ ...tensor('f32', 1), value: 1e-4 }, { ...tensor('i32', 1), value: 10 }, tensor('f32', ...shape)];
   const scalars = [one, step, { ...one, value: 1 }];
   const state = { ...full, positive: true };
