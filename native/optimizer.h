@@ -8,8 +8,10 @@
 
 #include "elements.h"
 
-/* Elements of a bf16 parameter that are expanded at a time, and of a block of eight-bit codes. */
+/* Elements of a block of eight-bit codes, and of a partial sum. */
 #define PART 256
+/* Elements of a bf16 parameter that are expanded at a time: few, so that the processor reads the next ones while it rounds these. */
+#define EXPANDED 128
 
 /* Not inlined: gcc would unroll it for every caller. */
 #define FT_OWN static __attribute__((noinline, unused))
@@ -117,8 +119,8 @@ VF_INLINE void ft_ask_range(const ft_range *range, const uint16_t *parameter, in
   }
 }
 
-/* Elements `from` … `to` - 1 of the range: those of input and output 0 from `range->first` on. */
-VF_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64_t from, int64_t to, ft_update update, const void *rule) {
+/* Elements `from` … `to` - 1 of the range: those of input and output 0 from `range->first` on; of bf16 `part` at a time, a constant. */
+VF_INLINE void ft_update_parts(const ft_call *call, const ft_range *range, int part, int64_t from, int64_t to, ft_update update, const void *rule) {
   const int64_t first = range->first;
   if (call->in[0].dtype == FT_F32) {
     update(rule, ft_floats(&call->in[0]) + first + from, ft_floats(&call->out[0]) + first + from, from, to - from);
@@ -128,14 +130,17 @@ VF_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64
   uint16_t *out = (uint16_t *)(void *)call->out[0].data;
   while (from < to) {
     const int64_t index = first + from;
-    const int64_t n = ft_min(to - from, PART - index % PART); /* never across a multiple of 2^32 */
-    float part[PART];
-    ft_expand_bf16(part, in + index, n);
-    update(rule, part, part, from, n);
-    ft_ask_range(range, in + first, from + n, ft_min(PART, to - from - n));
-    ft_round_bf16(out + index, part, n, ft_rounding_key(&range->rounding, index), index);
+    const int64_t n = ft_min(to - from, part - index % part); /* never across a multiple of 2^32 */
+    float expanded[PART];
+    ft_expand_bf16(expanded, in + index, n);
+    update(rule, expanded, expanded, from, n);
+    ft_ask_range(range, in + first, from + n, ft_min(part, to - from - n));
+    ft_round_bf16(out + index, expanded, n, ft_rounding_key(&range->rounding, index), index);
     from += n;
   }
+}
+VF_INLINE void ft_update_range(const ft_call *call, const ft_range *range, int64_t from, int64_t to, ft_update update, const void *rule) {
+  ft_update_parts(call, range, EXPANDED, from, to, update, rule);
 }
 
 #endif

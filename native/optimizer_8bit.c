@@ -224,7 +224,7 @@ static void update_group(void *context, int64_t group, int thread) {
   };
   rule.sums[0] = rule.sums[1] = 0;
   const int64_t to = ft_min(call->in[2].count, (group + 1) * GROUP);
-  for (int64_t from = group * GROUP; from < to; from += PART) ft_update_range(call, &range, from, ft_min(to, from + PART), update_part, &rule);
+  for (int64_t from = group * GROUP; from < to; from += PART) ft_update_parts(call, &range, PART, from, ft_min(to, from + PART), update_part, &rule);
 }
 
 /* parameter f32 or bf16 [P], gradient f32 [P], m codes u8 [count], m scales f32 [blocks], v codes u8, v scales f32, learningRate f32 [1],
