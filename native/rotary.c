@@ -38,25 +38,31 @@ VF_INLINE void rotary_as(const ft_call *call, int64_t from, int64_t to, int dtyp
   const vf sign = v_splat(call->attrs[0] != 0 ? -1.0f : 1.0f);
   for (int64_t token = from; token < to; token++) {
     const float *cosine = ft_floats(&call->in[1]) + token * head, *sine = cosine + half;
-    for (int64_t at = token * width; at < (token + 1) * width; at += head) {
-      int64_t j = 0;
-      for (; j + 2 * VF_LANES <= half; j += 2 * VF_LANES) {
-        vf first[2], second[2], c[2], s[2];
-        v_load_two_as(x, at + j, dtype, first);
-        v_load_two_as(x, at + half + j, dtype, second);
-        v_load_two_beside(cosine + j, dtype, c);
-        v_load_two_beside(sine + j, dtype, s);
-        for (int v = 0; v < 2; v++) turn(&first[v], &second[v], c[v], sign * s[v]);
-        v_store_two_as(y, at + j, dtype, first, false);
-        v_store_two_as(y, at + half + j, dtype, second, false);
+    int64_t j = 0;
+    for (; j + 2 * VF_LANES <= half; j += 2 * VF_LANES) {
+      vf c[2], s[2];
+      v_load_two_beside(cosine + j, dtype, c);
+      v_load_two_beside(sine + j, dtype, s);
+      for (int v = 0; v < 2; v++) s[v] *= sign;
+      for (int64_t at = token * width + j; at < (token + 1) * width; at += head) {
+        vf first[2], second[2];
+        v_load_two_as(x, at, dtype, first);
+        v_load_two_as(x, at + half, dtype, second);
+        for (int v = 0; v < 2; v++) turn(&first[v], &second[v], c[v], s[v]);
+        v_store_two_as(y, at, dtype, first, false);
+        v_store_two_as(y, at + half, dtype, second, false);
       }
-      FT_EACH_VECTOR(i, n, j, half, {
-        vf first = v_load_first_as(x, at + i, dtype, n), second = v_load_first_as(x, at + half + i, dtype, n);
-        turn(&first, &second, v_load_first(cosine + i, n), sign * v_load_first(sine + i, n));
-        v_store_first_as(y, at + i, dtype, first, n);
-        v_store_first_as(y, at + half + i, dtype, second, n);
-      });
     }
+    FT_EACH_VECTOR(i, n, j, half, {
+      const vf c = v_load_first(cosine + i, n);
+      const vf s = sign * v_load_first(sine + i, n);
+      for (int64_t at = token * width + i; at < (token + 1) * width; at += head) {
+        vf first = v_load_first_as(x, at, dtype, n), second = v_load_first_as(x, at + half, dtype, n);
+        turn(&first, &second, c, s);
+        v_store_first_as(y, at, dtype, first, n);
+        v_store_first_as(y, at + half, dtype, second, n);
+      }
+    });
   }
 }
 

@@ -299,21 +299,41 @@ VF_INLINE void v_uncross(vf *x) {
   v_cross(x); /* two halves: its own inverse */
 #endif
 }
+/* Keeps x in a register: compilers would make it a memory operand of both its uses, and what no cache holds would be waited for twice. */
+#if VF_LANES == 16
+#define V_LOADED_ONCE(x) __asm__("" : "+v"(x))
+#else
+#define V_LOADED_ONCE(x) __asm__("" : "+x"(x))
+#endif
 VF_INLINE void v_load_two_in_order_as(const void *array, int64_t index, int dtype, vf *x) {
+#if VF_LANES == 16
+  if (dtype == FT_BF16) {
+    const vi pairs = v_lane_index() * 0x10000; /* where the upper half of each lane comes from */
+    __m512i both = _mm512_loadu_si512((const uint16_t *)array + index);
+    V_LOADED_ONCE(both);
+    x[0] = (vf)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, (__m512i)pairs, both);
+    x[1] = (vf)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, (__m512i)(pairs + 0x100000), both);
+    return;
+  }
+#endif
   x[0] = v_load_as(array, index, dtype);
   x[1] = v_load_as(array, index + VF_LANES, dtype);
 }
 VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x) {
 #if VF_LANES == 16
   if (dtype == FT_BF16) {
-    const __m512i both = _mm512_loadu_si512((const uint16_t *)array + index), zero = _mm512_setzero_si512();
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i both = _mm512_loadu_si512((const uint16_t *)array + index);
+    V_LOADED_ONCE(both);
     x[0] = (vf)_mm512_unpacklo_epi16(zero, both);
     x[1] = (vf)_mm512_unpackhi_epi16(zero, both);
     return;
   }
 #elif VF_LANES == 8
   if (dtype == FT_BF16) {
-    const __m256i both = _mm256_loadu_si256((const __m256i_u *)((const uint16_t *)array + index)), zero = _mm256_setzero_si256();
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i both = _mm256_loadu_si256((const __m256i_u *)((const uint16_t *)array + index));
+    V_LOADED_ONCE(both);
     x[0] = (vf)_mm256_unpacklo_epi16(zero, both);
     x[1] = (vf)_mm256_unpackhi_epi16(zero, both);
     return;
