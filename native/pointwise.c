@@ -57,11 +57,12 @@ POINTWISE(swiglu, 2, 1) { y[0] = v_gated(x[0], x[0]) * x[1]; }
 
 /* gate, up, dy → dgate = dy·up·σ·(1 + gate·(1 − σ)), dup = dy·gate·σ */
 POINTWISE(swiglu_backward, 3, 2) {
-  const vf gate = x[0], up = x[1], dy = x[2], one = v_splat(1.0f);
+  const vf gate = x[0], up = x[1], dy = x[2];
   vf rest;
   const vf s = v_sigmoid(gate, &rest);
-  y[0] = dy * up * s * (one + gate * rest);
-  y[1] = dy * gate * s;
+  const vf through = dy * s;
+  y[0] = through * up * v_fma(gate, rest, v_splat(1.0f));
+  y[1] = through * gate;
 }
 
 #define INVERSE_SQRT_2PI 0.39894228f
@@ -81,18 +82,18 @@ POINTWISE(gelu_erf_backward, 2, 1) {
   y[0] = x[1] * (below + x[0] * density);
 }
 
-/* The same by the tanh approximation: (1 + tanh u) / 2 is σ(2u), with 2^-t = e^-2u. */
-#define T_SLOPE (2.0f * SQRT_2_OVER_PI * V_LOG2_E)
-VF_INLINE vf exponent(vf x) { return x * v_fma(v_splat(T_SLOPE * CUBIC), x * x, v_splat(T_SLOPE)); }
+/* The same by the tanh approximation: (1 + tanh u) / 2 is σ(2u) = 1 / (1 + e^-2u). -2u · log2 e, for 2^that: */
+#define EXPONENT_SLOPE (-2.0f * SQRT_2_OVER_PI * V_LOG2_E)
+VF_INLINE vf exponent(vf x) { return x * v_fma(v_splat(EXPONENT_SLOPE * CUBIC), x * x, v_splat(EXPONENT_SLOPE)); }
 POINTWISE(gelu_tanh, 1, 1) {
-  const vf e = v_exp2(-exponent(v_abs(x[0])));
+  const vf e = v_exp2(exponent(v_abs(x[0])));
   y[0] = times_cdf(x[0], e / (v_splat(1.0f) + e));
 }
 
 POINTWISE(gelu_tanh_backward, 2, 1) {
-  const vf e = v_exp2(v_min(v_splat(127.0f), -exponent(x[0]))), gate = v_splat(1.0f) / (v_splat(1.0f) + e);
+  const vf e = v_exp2(v_min(v_splat(127.0f), exponent(x[0]))), gate = v_splat(1.0f) / (v_splat(1.0f) + e);
   const vf slope = v_fma(v_splat(6.0f * SQRT_2_OVER_PI * CUBIC), x[0] * x[0], v_splat(2.0f * SQRT_2_OVER_PI));
-  y[0] = x[1] * (gate + x[0] * gate * (e * gate) * slope);
+  y[0] = x[1] * gate * v_fma(x[0] * slope, e * gate, v_splat(1.0f));
 }
 
 /* attrs: tanh */

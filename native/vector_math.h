@@ -29,12 +29,13 @@ VF_INLINE vf v_exp2(vf x) {
 
 #define V_LOG2_E 1.44269502f
 
-/* e^x for -87.3 <= x <= 88, within 2 units in the last place: x · log2 e in two parts, as one alone is not near enough for large x. */
-VF_INLINE vf v_exp_inside(vf x) {
-  const vf log2_e = v_splat(V_LOG2_E), rest = v_splat(1.92596299e-8f);
+/* e^(sign · x) for -87.3 <= sign · x <= 88, within 2 units in the last place: x · log2 e in two parts, as one alone is not near enough for large x. */
+VF_INLINE vf v_exp_signed(vf x, float sign) {
+  const vf log2_e = v_splat(sign * V_LOG2_E), rest = v_splat(sign * 1.92596299e-8f);
   const vf shifted = v_fma(x, log2_e, v_splat(V_ROUNDING)), n = shifted - v_splat(V_ROUNDING);
   return v_exp2_parts(shifted, v_fma(x, rest, v_fma(x, log2_e, -n)));
 }
+VF_INLINE vf v_exp_inside(vf x) { return v_exp_signed(x, 1.0f); }
 /* e^x for x <= 88; 0 below -87.3, where results are no normal numbers. */
 #define V_EXP_LOW (-87.3f)
 VF_INLINE vf v_exp(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp_inside(v_max(v_splat(V_EXP_LOW), x))); }
@@ -44,7 +45,7 @@ VF_INLINE vf v_exp_share(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(
 
 /* 1 + e^-x, the divisor of the logistic function σ; for x below -87.3 as there. */
 VF_INLINE vf v_one_and_exp(vf x, vf *e) {
-  *e = v_exp_inside(-v_max(v_splat(V_EXP_LOW), v_min(v_splat(-V_EXP_LOW), x)));
+  *e = v_exp_signed(v_max(v_splat(V_EXP_LOW), v_min(v_splat(-V_EXP_LOW), x)), -1.0f);
   return v_splat(1.0f) + *e;
 }
 /* a·σ(x) */
