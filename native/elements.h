@@ -129,14 +129,10 @@ VF_INLINE void ft_ask_row(const ft_row *row, int64_t j, int dtype) {
 /* A vector of each result from one of each array and column, and from numbers of the row. */
 typedef void ft_formula(const vf *x, const vf *w, const vf *numbers, vf *y);
 
-/* `in_order`: never crossed. */
-VF_INLINE void ft_two_of_row(const ft_row *row, int64_t j, int dtype, bool in_order, int results, const vf *numbers, ft_formula *formula, vf (*y)[2]) {
+VF_INLINE void ft_two_of_row(const ft_row *row, int64_t j, int dtype, int results, const vf *numbers, ft_formula *formula, vf (*y)[2]) {
   vf x[MOST_ARRAYS][2], w[MOST_ARRAYS][2];
-  for (int k = 0; k < row->arrays; k++) {
-    if (in_order) v_load_two_in_order_as(row->array[k], row->at + j, dtype, x[k]);
-    else v_load_two_as(row->array[k], row->at + j, dtype, x[k]);
-  }
-  for (int k = 0; k < row->columns; k++) v_load_two_beside(row->column[k] + j, in_order ? FT_F32 : dtype, w[k]);
+  for (int k = 0; k < row->arrays; k++) v_load_two_as(row->array[k], row->at + j, dtype, x[k]);
+  for (int k = 0; k < row->columns; k++) v_load_two_beside(row->column[k] + j, dtype, w[k]);
   for (int v = 0; v < 2; v++) {
     vf x_v[MOST_ARRAYS], w_v[MOST_ARRAYS], y_v[MOST_SUMS];
     for (int k = 0; k < row->arrays; k++) x_v[k] = x[k][v];
@@ -158,7 +154,7 @@ VF_INLINE void ft_map_row(void *to, const ft_row *row, int dtype, bool past_cach
   for (; j + 2 * VF_LANES <= row->width; j += 2 * VF_LANES) {
     ft_ask_row(row, j, dtype);
     vf y[1][2];
-    ft_two_of_row(row, j, dtype, false, 1, numbers, formula, y);
+    ft_two_of_row(row, j, dtype, 1, numbers, formula, y);
     v_store_two_as(to, row->at + j, dtype, y[0], past_cache);
   }
   FT_EACH_VECTOR(i, n, j, row->width, {
@@ -171,20 +167,19 @@ VF_INLINE void ft_map_row(void *to, const ft_row *row, int dtype, bool past_cach
 /* The sums of the results over the row. */
 VF_INLINE void ft_sum_row(float *sums, int results, ft_row *row, int dtype, const vf *numbers, ft_formula *formula) {
   vf lanes[MOST_SUMS][LANE_VECTORS < 2 ? 2 : LANE_VECTORS] = {0};
-  /* Where two vectors are more than all lanes, elements that are crossed would come to other lanes. */
-  enum { PAIRS = LANE_VECTORS < 2 ? 1 : LANE_VECTORS / 2, STEP = 2 * PAIRS * VF_LANES, IN_ORDER = LANE_VECTORS < 2 };
+  enum { PAIRS = LANE_VECTORS < 2 ? 1 : LANE_VECTORS / 2, STEP = 2 * PAIRS * VF_LANES };
   int64_t j = 0;
   for (; j + STEP <= row->width; j += STEP) {
     _Pragma("GCC unroll 2") for (int pair = 0; pair < PAIRS; pair++) {
       vf y[MOST_SUMS][2];
       ft_ask_row(row, j + 2 * pair * VF_LANES, dtype);
-      ft_two_of_row(row, j + 2 * pair * VF_LANES, dtype, IN_ORDER, results, numbers, formula, y);
+      ft_two_of_row(row, j + 2 * pair * VF_LANES, dtype, results, numbers, formula, y);
       for (int k = 0; k < results; k++) {
         for (int v = 0; v < 2; v++) lanes[k][(2 * pair + v) % LANE_VECTORS] += y[k][v];
       }
     }
   }
-  for (int k = 0; k < results && V_CROSSED(dtype) && !IN_ORDER; k++) v_uncross(lanes[k]);
+  for (int k = 0; k < results && V_CROSSED(dtype); k++) v_cross(lanes[k]);
   FT_EACH_LANE_VECTOR(part, i, n, j, row->width, {
     vf y[MOST_SUMS];
     ft_some_of_row(row, i, n, dtype, numbers, formula, y);

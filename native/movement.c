@@ -43,8 +43,7 @@ VF_INLINE void cast_as(const ft_call *call, int64_t from, int64_t to, bool past_
       v_load_two_beside((const float *)(const void *)x + from, to_dtype, two);
     } else {
       v_load_two_as(x, from, from_dtype, two);
-      if (V_CROSSED(from_dtype) && !V_CROSSED(to_dtype)) v_uncross(two);
-      if (!V_CROSSED(from_dtype) && V_CROSSED(to_dtype)) v_cross(two);
+      if (V_CROSSED(from_dtype) != V_CROSSED(to_dtype)) v_cross(two);
     }
     v_store_two_as(call->out[0].data, from, to_dtype, two, past_cache);
   }

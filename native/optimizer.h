@@ -70,7 +70,7 @@ FT_OWN void ft_expand_bf16(float *to, const uint16_t *from, int64_t n) {
   for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
     vf x[2];
     v_load_two_as(from, i, FT_BF16, x);
-    if (V_CROSSED(FT_BF16)) v_uncross(x);
+    if (V_CROSSED(FT_BF16)) v_cross(x);
     for (int v = 0; v < 2; v++) v_store(to + i + v * VF_LANES, x[v]);
   }
   FT_EACH_VECTOR(j, count, i, n, { v_store_first(to + j, v_load_first_as(from, j, FT_BF16, count), count); });

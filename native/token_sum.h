@@ -79,10 +79,10 @@ VF_INLINE void ft_add_some_rows(float *sums, ft_row row, const float *const *num
     for (int r = 0; r < rows; r++) {
       row.at = at + r * width;
       for (int k = 0; k < row.arrays && ONE_BY_ONE(dtype); k++) __builtin_prefetch((const uint16_t *)row.array[k] + row.at + width + j, 0, 3);
-      ft_two_of_row(&row, j, dtype, false, 1, number[r], formula, y);
+      ft_two_of_row(&row, j, dtype, 1, number[r], formula, y);
       for (int v = 0; v < 2; v++) sum[v] += y[0][v];
     }
-    if (V_CROSSED(dtype)) v_uncross(sum);
+    if (V_CROSSED(dtype)) v_cross(sum);
     v_store(sums + j, sum[0]);
     v_store(sums + j + VF_LANES, sum[1]);
   }

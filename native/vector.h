@@ -272,31 +272,18 @@ VF_INLINE void v_store_first_as(void *array, int64_t index, int dtype, vf x, int
   }
 }
 /*
- * 2 · VF_LANES elements in two vectors, for loops that would else be busy with moving halves. Of bf16 on AVX2 and AVX-512 the first has the lower and
- * the second the upper four of each eight elements, as one operation each unpacks and packs them (V_CROSSED); else they are in order.
+ * 2 · VF_LANES elements in two vectors, for loops that would else be busy with moving halves. Of bf16 on AVX2 the first has the lower and the second
+ * the upper four of each eight elements, as one operation each unpacks and packs them (V_CROSSED); else they are in order.
  */
-#define V_CROSSED(dtype) (VF_LANES >= 8 && (dtype) == FT_BF16)
-/* From in order to crossed, and back. */
+#define V_CROSSED(dtype) (VF_LANES == 8 && (dtype) == FT_BF16)
+/* From crossed to in order, and back. */
 VF_INLINE void v_cross(vf *x) {
-#if VF_LANES == 16
-  const __m512 first = (__m512)x[0], second = (__m512)x[1];
-  x[0] = (vf)_mm512_shuffle_f32x4(first, second, 0x88);
-  x[1] = (vf)_mm512_shuffle_f32x4(first, second, 0xdd);
-#elif VF_LANES == 8
+#if VF_LANES == 8
   const __m256 first = (__m256)x[0], second = (__m256)x[1];
   x[0] = (vf)_mm256_permute2f128_ps(first, second, 0x20);
   x[1] = (vf)_mm256_permute2f128_ps(first, second, 0x31);
 #else
   (void)x;
-#endif
-}
-VF_INLINE void v_uncross(vf *x) {
-#if VF_LANES == 16
-  const __m512d first = (__m512d)x[0], second = (__m512d)x[1];
-  x[0] = (vf)_mm512_permutex2var_pd(first, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second);
-  x[1] = (vf)_mm512_permutex2var_pd(first, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), second);
-#else
-  v_cross(x); /* two halves: its own inverse */
 #endif
 }
 /* Keeps x in a register: compilers would make it a memory operand of both its uses, and what no cache holds would be waited for twice. */
@@ -305,7 +292,7 @@ VF_INLINE void v_uncross(vf *x) {
 #else
 #define V_LOADED_ONCE(x) __asm__("" : "+x"(x))
 #endif
-VF_INLINE void v_load_two_in_order_as(const void *array, int64_t index, int dtype, vf *x) {
+VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x) {
 #if VF_LANES == 16
   if (dtype == FT_BF16) {
     const vi pairs = v_lane_index() * 0x10000; /* where the upper half of each lane comes from */
@@ -313,20 +300,6 @@ VF_INLINE void v_load_two_in_order_as(const void *array, int64_t index, int dtyp
     V_LOADED_ONCE(both);
     x[0] = (vf)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, (__m512i)pairs, both);
     x[1] = (vf)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, (__m512i)(pairs + 0x100000), both);
-    return;
-  }
-#endif
-  x[0] = v_load_as(array, index, dtype);
-  x[1] = v_load_as(array, index + VF_LANES, dtype);
-}
-VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x) {
-#if VF_LANES == 16
-  if (dtype == FT_BF16) {
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i both = _mm512_loadu_si512((const uint16_t *)array + index);
-    V_LOADED_ONCE(both);
-    x[0] = (vf)_mm512_unpacklo_epi16(zero, both);
-    x[1] = (vf)_mm512_unpackhi_epi16(zero, both);
     return;
   }
 #elif VF_LANES == 8
@@ -339,20 +312,20 @@ VF_INLINE void v_load_two_as(const void *array, int64_t index, int dtype, vf *x)
     return;
   }
 #endif
-  v_load_two_in_order_as(array, index, dtype, x);
+  x[0] = v_load_as(array, index, dtype);
+  x[1] = v_load_as(array, index + VF_LANES, dtype);
 }
 /* Floats in the order that elements of `dtype` have. */
 VF_INLINE void v_load_two_beside(const float *p, int dtype, vf *x) {
-#if VF_LANES == 8
-  if (V_CROSSED(dtype)) { /* halves go to their places as they are loaded */
-    x[0] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 8), 1);
-    x[1] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4)), _mm_loadu_ps(p + 12), 1);
+  if (!V_CROSSED(dtype)) {
+    x[0] = v_load(p);
+    x[1] = v_load(p + VF_LANES);
     return;
   }
+#if VF_LANES == 8
+  x[0] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 8), 1);
+  x[1] = (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4)), _mm_loadu_ps(p + 12), 1);
 #endif
-  x[0] = v_load(p);
-  x[1] = v_load(p + VF_LANES);
-  if (V_CROSSED(dtype)) v_cross(x);
 }
 VF_INLINE bool v_any_is_nan(vf a, vf b) {
 #if VF_LANES == 16
@@ -384,7 +357,8 @@ VF_INLINE void v_store_two_rounded(uint16_t *to, const vf *x, vu *rounded, bool 
     for (int v = 0; v < 2; v++) rounded[v] = v_quiet_nan_or(x[v], rounded[v]);
   }
 #if VF_LANES == 16
-  v_store_halves(to, (vi)_mm512_packus_epi32((__m512i)(rounded[0] >> 16), (__m512i)(rounded[1] >> 16)), past_cache);
+  const vi odd = v_lane_index() * 0x40004 + 0x30001; /* halves 1, 3, … of both */
+  v_store_halves(to, (vi)_mm512_permutex2var_epi16((__m512i)rounded[0], (__m512i)odd, (__m512i)rounded[1]), past_cache);
 #elif VF_LANES == 8
   v_store_halves(to, (vi)_mm256_packus_epi32((__m256i)(rounded[0] >> 16), (__m256i)(rounded[1] >> 16)), past_cache);
 #else
