@@ -92,7 +92,7 @@ VF_INLINE bool ft_is_large(const ft_call *call, int index) {
 }
 /* The same for rows of `width` elements. */
 VF_INLINE bool ft_past_cache(const ft_call *call, int index, int64_t width) { return width % (2 * VF_LANES) == 0 && ft_is_large(call, index); }
-/* While outputs are stored past the caches, a processor with AVX2 reads nothing from memory unless it is asked; one with AVX-512 does, and asking costs. */
+/* While outputs are stored past the caches, processors with AVX2 read little from memory unless they are asked; those with AVX-512 do, and asking costs. */
 VF_INLINE void ft_ask_ahead(const char *loaded) {
   if (VF_LANES < 16) __builtin_prefetch(loaded + 1024, 0, 2);
 }

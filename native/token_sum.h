@@ -60,7 +60,7 @@ static int64_t ft_token_sums_workspace(const ft_call *call, int threads) {
 
 /*
  * Rows whose terms are added to the sums at a time. With AVX-512 rows of 16 bits come faster one by one, each asked for while the one before it is
- * added: so many vectors fit into a row's cache lines that the processor does not look far ahead.
+ * added (docs/experiments.md, 30): a cache line of them is so many operations that the processor looks few lines ahead by itself.
  */
 #define ROWS_ABREAST 4
 #define ONE_BY_ONE(dtype) (VF_LANES == 16 && (dtype) != FT_F32)

@@ -40,7 +40,7 @@ VF_INLINE vf v_exp_inside(vf x) { return v_exp_signed(x, 1.0f); }
 #define V_EXP_LOW (-87.3f)
 VF_INLINE vf v_exp(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp_inside(v_max(v_splat(V_EXP_LOW), x))); }
 
-/* The same with one product by log2 e: within 1 + |x| units in the last place, which is near where e^x is a share of a sum that e^0 is in. */
+/* The same with one product by log2 e: within 1 + |x| units in the last place, near enough where e^x is a share of a sum with e^0 in it. */
 VF_INLINE vf v_exp_share(vf x) { return v_select(x < v_splat(V_EXP_LOW), v_zero(), v_exp2(x * v_splat(V_LOG2_E))); }
 
 /* 1 + e^-x, the divisor of the logistic function σ; for x below -87.3 as there. */
