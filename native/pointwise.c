@@ -55,14 +55,13 @@ VF_INLINE void elements(const ft_call *call, int64_t from, int64_t to, int input
 /* gate, up → gate·σ(gate)·up (Shazeer 2020) */
 POINTWISE(swiglu, 2, 1) { y[0] = v_gated(x[0], x[0]) * x[1]; }
 
-/* gate, up, dy → dgate = dy·up·σ·(1 + gate·(1 − σ)), dup = dy·gate·σ */
+/* gate, up, dy → dgate = dy·up·(σ + gate·σ·(1 − σ)), dup = dy·gate·σ. gate·σ is a quotient of its own, so that it is rounded once. */
 POINTWISE(swiglu_backward, 3, 2) {
   const vf gate = x[0], up = x[1], dy = x[2];
-  vf rest;
-  const vf s = v_sigmoid(gate, &rest);
-  const vf through = dy * s;
-  y[0] = through * up * v_fma(gate, rest, v_splat(1.0f));
-  y[1] = through * gate;
+  vf e;
+  const vf divisor = v_one_and_exp(gate, &e), s = v_splat(1.0f) / divisor, gated = gate / divisor;
+  y[0] = dy * up * v_fma(gated, e * s, s);
+  y[1] = dy * gated;
 }
 
 #define INVERSE_SQRT_2PI 0.39894228f

@@ -53,13 +53,6 @@ VF_INLINE vf v_gated(vf a, vf x) {
   vf e;
   return a / v_one_and_exp(x, &e);
 }
-/* σ(x); `rest` becomes 1 − σ(x), exact to the last bits also where σ is near 1. */
-VF_INLINE vf v_sigmoid(vf x, vf *rest) {
-  vf e;
-  const vf sigmoid = v_splat(1.0f) / v_one_and_exp(x, &e);
-  *rest = e * sigmoid;
-  return sigmoid;
-}
 
 /*
  * Φ(−|x|) of the normal distribution within 1e-7, and within 1e-4 of itself up to 8; 2^-126 far away. It is 2^p(|x|), with a polynomial p fitted to
