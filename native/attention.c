@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "attention_softmax.h"
+#include "elements.h"
 
 /* `workspaceBytes` in src/devices/cpu/workspace.ts knows these numbers too. They hold for every target. */
 #define SHARERS 4         /* forward: blocks of queries at most that a task takes through the same keys */
@@ -262,12 +263,11 @@ static void dots_task(void *context, int64_t task, int thread) {
   for (int64_t t = begin; t < least(begin + BLOCK, a->queries); t++) {
     for (int64_t head = 0; head < a->heads; head++) {
       const int64_t at = ((row * a->queries + t) * a->heads + head) * a->width;
-      vf dot = v_zero();
-      for (int64_t d = 0; d < a->width; d += VF_LANES) {
-        const int64_t n = least(VF_LANES, a->width - d);
-        dot = v_fma(v_load_first_as(w->dout->data, at + d, w->dout->dtype, n), v_load_first_as(w->o->data, at + d, w->o->dtype, n), dot);
-      }
-      w->dots[(pass_row * a->heads + head) * w->length + t] = v_sum(dot);
+      vf dot[LANE_VECTORS] = {0};
+      FT_EACH_LANE_VECTOR(part, d, n, 0, a->width, {
+        dot[part] = v_fma(v_load_first_as(w->dout->data, at + d, w->dout->dtype, n), v_load_first_as(w->o->data, at + d, w->o->dtype, n), dot[part]);
+      });
+      w->dots[(pass_row * a->heads + head) * w->length + t] = ft_sum_lane_vectors(dot);
     }
   }
 }

@@ -68,7 +68,7 @@ static inline float ft_sum_of_squares(const float *x, int64_t n) {
   for (; i + LANES <= n; i += LANES) {
     for (int j = 0; j < LANES; j++) lanes[j] += x[i + j] * x[i + j];
   }
-  for (int j = 0; i < n; i++, j++) lanes[j] += x[i] * x[i];
+  for (int j = 0; j < LANES && i < n; i++, j++) lanes[j] += x[i] * x[i];
   return ft_sum_lanes(lanes);
 }
 

@@ -3,34 +3,26 @@
  * in turn with it: medians and bests of ROUNDS. Arrays are far larger than the caches.
  * sh native/testing/build.sh stream_speed; environment SPEED_TARGET, SPEED_THREADS, SPEED_ONLY (part of a label), SPEED_FLOATS.
  */
-#include "testing.h"
+#include "tables.h"
 
 #define ROUNDS 7
 #define MOST 5
 #define TASK_FLOATS 16384
 
-#define DECLARE(target)                                                                                                                 \
-  extern const ft_entry norm_entries_##target[], pointwise_entries_##target[], optimizer_entries_##target[], rotary_entries_##target[],  \
-      embedding_entries_##target[], movement_entries_##target[], optimizer_adafactor_entries_##target[], loss_entries_##target[];       \
-  extern float stream_##target(int reads, int writes, float *const *in, float *const *out, int64_t from, int64_t to);
-#define FAMILIES 8
 typedef struct {
   const char *name;
   bool supported;
   const ft_entry *tables[FAMILIES];
   float (*stream)(int reads, int writes, float *const *in, float *const *out, int64_t from, int64_t to);
 } family_target;
-#define FAMILY(target, supported)                                                                                                       \
-  {#target, supported, {norm_entries_##target, pointwise_entries_##target, optimizer_entries_##target, rotary_entries_##target,         \
-   embedding_entries_##target, movement_entries_##target, optimizer_adafactor_entries_##target, loss_entries_##target}, stream_##target}
+#define DECLARE_STREAM(target) float stream_##target(int reads, int writes, float *const *in, float *const *out, int64_t from, int64_t to);
+#define FAMILY(target, supported) {#target, supported, TABLES(target), stream_##target}
 #if defined(__x86_64__)
-DECLARE(baseline)
-DECLARE(avx2)
-DECLARE(avx512)
-#define TARGETS {FAMILY(baseline, true), FAMILY(avx2, test_has(TEST_AVX2)), FAMILY(avx512, test_has(TEST_AVX512))}
+DECLARE_STREAM(baseline)
+DECLARE_STREAM(avx2)
+DECLARE_STREAM(avx512)
 #else
-DECLARE(neon)
-#define TARGETS {FAMILY(neon, true)}
+DECLARE_STREAM(neon)
 #endif
 
 static const family_target *target;
@@ -59,15 +51,6 @@ static double stream_seconds(int reads, int writes, bool in_place) {
 static int by_value(const void *a, const void *b) {
   const double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
-}
-
-static const ft_entry *entry_of(const char *op) {
-  for (int i = 0; i < FAMILIES; i++) {
-    for (const ft_entry *e = target->tables[i]; e->op != NULL; e++) {
-      if (strcmp(e->op, op) == 0) return e;
-    }
-  }
-  abort();
 }
 
 /* A tensor of all floats in array `index`, seen as tokens of `width`; small ones of their own memory. */
@@ -100,7 +83,7 @@ static void compare(const char *label, const char *op, int reads, int writes, bo
                     const ft_tensor *out, int n_out, const double *attrs) {
   if (only != NULL && strstr(label, only) == NULL) return;
   ft_call call = {.in = in, .out = out, .attrs = attrs, .pool = pool, .n_in = n_in, .n_out = n_out};
-  const ft_entry *entry = entry_of(op);
+  const ft_entry *entry = table_entry(target->tables, op);
   call.workspace_bytes = entry->workspace == NULL ? 0 : entry->workspace(&call, ft_threads(pool));
   void *workspace = NULL;
   if (posix_memalign(&workspace, 64, (size_t)call.workspace_bytes + 64) != 0) abort();
@@ -132,7 +115,7 @@ static void compare(const char *label, const char *op, int reads, int writes, bo
 #define UNPACK(...) {__VA_ARGS__}
 
 int main(void) {
-  const family_target targets[] = TARGETS;
+  const family_target targets[] = {FOR_EACH_TARGET(FAMILY)};
   const char *wanted = getenv("SPEED_TARGET"), *threads = getenv("SPEED_THREADS"), *size = getenv("SPEED_FLOATS");
   only = getenv("SPEED_ONLY");
   for (size_t t = 0; t < sizeof targets / sizeof targets[0]; t++) {
