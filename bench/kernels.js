@@ -63,7 +63,9 @@ async function measureWith(threads, cases, builds, { rounds, peers }) {
       });
     }
     const stream = { name: 'the stream beside it', takes: isMemoryBound, measure: async (testCase) => ({ ms: (bytesOf(testCase) / (await limits.measureStream(streamOf(testCase), threads))) * 1000 }) };
-    const answers = await inTurns([...contestants, stream], cases, rounds, async () => void (await limits.measureFma(threads)));
+    const answers = await inTurns([...contestants, stream], cases, rounds, async () => {
+      await limits.measureFma(threads);
+    });
     const allTimes = answers.map((ofCases) => ofCases.map((ofRounds) => ofRounds.map(({ ms }) => ms)));
     const [times, besides] = [allTimes.slice(0, -1), allTimes[allTimes.length - 1]];
     const fma = await limits.fma(threads);

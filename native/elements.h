@@ -33,12 +33,13 @@
     }                                                                        \
   } while (0)
 
-/* The statements for rows `row` … `row` + `rows` - 1: several at a time, as memory gives more to several streams than to one. `abreast` or 1, a constant. */
-#define FT_EACH_ROWS(row, rows, abreast, from, to, ...)                       \
+/* The statements for rows `row` … `row` + `rows` - 1: several at a time, as memory gives more to several streams than to one. ROWS_ABREAST or 1, a constant. */
+#define ROWS_ABREAST 4
+#define FT_EACH_ROWS(row, rows, from, to, ...)                                \
   do {                                                                        \
     int64_t row = (from);                                                     \
-    for (; row + (abreast) <= (to); row += (abreast)) {                       \
-      enum { rows = (abreast) };                                              \
+    for (; row + ROWS_ABREAST <= (to); row += ROWS_ABREAST) {                 \
+      enum { rows = ROWS_ABREAST };                                           \
       __VA_ARGS__                                                             \
     }                                                                         \
     for (; row < (to); row++) {                                               \

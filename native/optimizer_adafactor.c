@@ -9,8 +9,6 @@
 /* Rows of a task and of a partial sum: so many that there are at most 256 partial sums, but no fewer than 64. */
 #define LEAST_ROWS 64
 #define MOST_BLOCKS 256
-/* Rows that are summed side by side. */
-#define ROWS_ABREAST 4
 /* Elements of a task and of a partial sum, for vectors. */
 #define BLOCK 4096
 
@@ -55,7 +53,7 @@ static void sum_block(void *context, int64_t block, int thread) {
   const vf scale = v_splat(s->gradient_scale);
   float *sums = s->column_sums + block * width;
   memset(sums, 0, (size_t)width * sizeof *sums);
-  FT_EACH_ROWS(row, rows, ROWS_ABREAST, block * s->cut.block_rows, ft_min(s->cut.rows, (block + 1) * s->cut.block_rows), {
+  FT_EACH_ROWS(row, rows, block * s->cut.block_rows, ft_min(s->cut.rows, (block + 1) * s->cut.block_rows), {
     const float *gradient = s->gradient + row * width;
     vf lanes[ROWS_ABREAST][LANE_VECTORS] = {0};
     FT_EACH_LANE_VECTOR(part, j, n, 0, width, {
@@ -112,7 +110,7 @@ static void square_block(void *context, int64_t block, int thread) {
   const int64_t width = s->cut.columns;
   const vf scale = v_splat(s->gradient_scale);
   double sum = 0;
-  FT_EACH_ROWS(row, rows, ROWS_ABREAST, block * s->cut.block_rows, ft_min(s->cut.rows, (block + 1) * s->cut.block_rows), {
+  FT_EACH_ROWS(row, rows, block * s->cut.block_rows, ft_min(s->cut.rows, (block + 1) * s->cut.block_rows), {
     const float *gradient = s->gradient + row * width;
     vf lanes[ROWS_ABREAST][LANE_VECTORS] = {0};
     FT_EACH_LANE_VECTOR(part, j, n, 0, width, {

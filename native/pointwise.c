@@ -53,7 +53,10 @@ VF_INLINE void elements(const ft_call *call, int64_t from, int64_t to, int input
   VF_INLINE void name##_formula(const vf *x, __attribute__((unused)) vf number, vf *y)
 
 /* gate, up → gate·σ(gate)·up (Shazeer 2020) */
-POINTWISE(swiglu, 2, 1) { y[0] = v_gated(x[0], x[0]) * x[1]; }
+POINTWISE(swiglu, 2, 1) {
+  vf e;
+  y[0] = x[0] / v_one_and_exp(x[0], &e) * x[1];
+}
 
 /* gate, up, dy → dgate = dy·up·(σ + gate·σ·(1 − σ)), dup = dy·gate·σ. gate·σ is a quotient of its own, so that it is rounded once. */
 POINTWISE(swiglu_backward, 3, 2) {

@@ -59,10 +59,9 @@ static int64_t ft_token_sums_workspace(const ft_call *call, int threads) {
 }
 
 /*
- * Rows whose terms are added to the sums at a time. With AVX-512 rows of 16 bits come faster one by one, each asked for while the one before it is
- * added (docs/experiments.md, 30): a cache line of them is so many operations that the processor looks few lines ahead by itself.
+ * With AVX-512 rows of 16 bits come faster one by one than several at a time, each asked for while the one before it is added (docs/experiments.md, 30):
+ * a cache line of them is so many operations that the processor looks few lines ahead by itself.
  */
-#define ROWS_ABREAST 4
 #define ONE_BY_ONE(dtype) (VF_LANES == 16 && (dtype) != FT_F32)
 
 /* Adds results of a formula, of rows of `width` elements and `counts` numbers each: the sums are loaded and stored once for all `rows`, a constant. */
@@ -101,7 +100,7 @@ VF_INLINE void ft_add_rows(float *sums, const ft_row *row, const float *const *n
   if (ONE_BY_ONE(dtype)) {
     for (int64_t begin = first; begin < first + rows; begin++) ft_add_some_rows(sums, *row, numbers, counts, begin, 1, width, dtype, formula);
   } else {
-    FT_EACH_ROWS(begin, some, ROWS_ABREAST, first, first + rows, { ft_add_some_rows(sums, *row, numbers, counts, begin, some, width, dtype, formula); });
+    FT_EACH_ROWS(begin, some, first, first + rows, { ft_add_some_rows(sums, *row, numbers, counts, begin, some, width, dtype, formula); });
   }
 }
 

@@ -338,19 +338,18 @@ VF_INLINE bool v_any_is_nan(vf a, vf b) {
   return vmaxvq_u32((uint32x4_t)((a != a) | (b != b))) != 0;
 #endif
 }
+#if VF_LANES >= 8
 /* 2 · VF_LANES elements of 16 bits. */
 VF_INLINE void v_store_halves(uint16_t *to, vi both, bool past_cache) {
 #if VF_LANES == 16
   if (past_cache) _mm512_stream_si512((void *)to, (__m512i)both);
   else _mm512_storeu_si512(to, (__m512i)both);
-#elif VF_LANES == 8
+#else
   if (past_cache) _mm256_stream_si256((__m256i *)(void *)to, (__m256i)both);
   else _mm256_storeu_si256((__m256i_u *)(void *)to, (__m256i)both);
-#else
-  (void)past_cache;
-  *(vi_at *)to = both;
 #endif
 }
+#endif
 /* Two vectors that were rounded as if no element were NaN, `rounded` in their high halves; past the caches at a multiple of the vector's size. */
 VF_INLINE void v_store_two_rounded(uint16_t *to, const vf *x, vu *rounded, bool past_cache) {
   if (__builtin_expect(v_any_is_nan(x[0], x[1]), 0)) {

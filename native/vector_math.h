@@ -48,11 +48,6 @@ VF_INLINE vf v_one_and_exp(vf x, vf *e) {
   *e = v_exp_signed(v_max(v_splat(V_EXP_LOW), v_min(v_splat(-V_EXP_LOW), x)), -1.0f);
   return v_splat(1.0f) + *e;
 }
-/* a·σ(x) */
-VF_INLINE vf v_gated(vf a, vf x) {
-  vf e;
-  return a / v_one_and_exp(x, &e);
-}
 
 /*
  * Φ(−|x|) of the normal distribution within 1e-7, and within 1e-4 of itself up to 8; 2^-126 far away. It is 2^p(|x|), with a polynomial p fitted to
